@@ -1,0 +1,40 @@
+"""Every error that a user can cause, each with the exit code that the command line ends with.
+
+Messages are one line and answer three questions: what is wrong, where (file, clip id, key), what to do.
+"""
+
+
+class CtckitError(Exception):
+    """Base of all errors that ctckit raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(CtckitError):
+    """A configuration key, value or combination is unknown or impossible."""
+
+    exit_code = 2
+
+
+class DataError(CtckitError):
+    """A corpus, clip, transcript or feature array cannot be used."""
+
+    exit_code = 3
+
+
+class PluginError(CtckitError):
+    """A plugin cannot be found, imported or registered, or breaks its contract."""
+
+    exit_code = 4
+
+
+class CheckpointError(CtckitError):
+    """A checkpoint is missing, unreadable or belongs to another run."""
+
+    exit_code = 5
+
+
+class TrainingError(CtckitError):
+    """Training cannot go on: the loss or a gradient is not finite, or nothing is left to train on."""
+
+    exit_code = 6
