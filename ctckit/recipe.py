@@ -1,0 +1,110 @@
+"""Recipes: a model, phases of training and monitors, as validated data.
+
+A plugin such as ``hierarchical_fixed`` registers a ``Recipe``. A run's configuration is the same plan plus what
+belongs to the run (``config.py``), so every key below can be set by the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Strict(BaseModel):
+    """Base of all configuration: unknown keys are refused, values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Component(BaseModel):
+    """A registered model, schedule, penalty or monitor, by name, with the parameters of its constructor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    """The name under which a plugin registered it."""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """What goes to the constructor; checked against its signature when the run is assembled."""
+        return dict(self.model_extra or {})
+
+
+class Phase(Strict):
+    """A stretch of epochs with one setting.
+
+    Two phases with the same schedule (or penalty) and the same parameters share one instance, whose state then
+    carries on from one to the next; any other phase gets a fresh one.
+    """
+
+    epochs: Annotated[int, Field(ge=1)]
+    """Number of epochs."""
+
+    schedule: Component
+    """Learning rate."""
+
+    penalty: Component | None = None
+    """Blank shift; none by default."""
+
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    """Decoupled weight decay of AdamW."""
+
+    dropout: Share | None = None
+    """Dropout of the model during the phase; None leaves what the model was built with."""
+
+    stage: int | None = None
+    """Training stage of the model, for models that have stages."""
+
+    time_mask_prob: Share = 0.0
+    """Expected share of input frames that are masked, in spans."""
+
+    time_mask_frames: Annotated[int, Field(ge=1)] = 10
+    """Length of a masked span, in input frames."""
+
+    max_frames: Annotated[int, Field(ge=1)] | None = None
+    """Crop training clips to this many input frames, never below what their labels need; None never crops."""
+
+
+class Plan(Strict):
+    """What is trained, and how."""
+
+    model: Component
+    """The network."""
+
+    phases: Annotated[dict[str, Phase], Field(min_length=1)]
+    """Phases by name, in order."""
+
+    monitors: tuple[Component, ...] = ()
+    """Watchers of finished epochs."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Clips in a batch."""
+
+    max_batch_frames: Annotated[int, Field(ge=1)] | None = None
+    """Padded input frames in a batch at most; shrinks batches of long clips."""
+
+    gradient_clip: Annotated[float, Field(gt=0.0)] = 5.0
+    """Largest L2 norm of the gradient."""
+
+    seed: int = 42
+    """Seeds initialisation, data order, masking and dropout."""
+
+    target_wer: Annotated[float, Field(ge=0.0)] = 30.0
+    """Word error rate on dev, per cent, at which the run counts as successful; reported at the end."""
+
+
+class Recipe(Plan):
+    """A plan under a name."""
+
+    name: str
+    """What ``--recipe`` takes and ``ctckit plugins show`` lists."""
+
+    description: str
+    """One line."""
+
+    demo: Mapping[str, Any] = Field(default_factory=dict)
+    """Settings for the small embedded corpus, as ``{"model.hidden_size": 64}``; used when no data is given."""

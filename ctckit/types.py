@@ -1,0 +1,339 @@
+"""The frozen records that the parts of ctckit hand to one another.
+
+Shape letters, used as tensor suffixes everywhere: ``T`` frames, ``B`` batch, ``C`` classes with blank,
+``F`` features, ``S`` targets (padded), ``U`` length of a target. Lengths are absolute counts in int64.
+
+Units: losses are nats per reference token. Names ending in ``_rate`` or ``_share``, and the founding
+document's ``wer`` and ``blank_ratio``, are per cent; ``length_ratio`` and ``overfit_ratio`` are plain ratios.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLANK: Final = 0
+"""The one blank class. Loss, decoder, alphabet and kernels all read it here."""
+
+TARGET_PADDING: Final = -1
+"""Fills ``targets_BS`` beyond a target's length: no class, so that reading it by mistake shows."""
+
+PLATEAU_MARGIN: Final = 0.03
+"""A loss within this share of the unigram plateau means that the network ignores its input."""
+
+COLLAPSED_DELETION_RATE: Final = 90.0
+"""From this deletion rate (per cent) on, an epoch counts as collapsed and is never kept as the best."""
+
+Domain = Literal["logit", "path"]
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clips padded to a common length.
+
+    Attributes:
+        clip_ids: one id a clip, for every message about it.
+        features_BTF: float32, zero beyond a clip's length.
+        lengths_B: int64 frames of each clip.
+        targets_BS: int64 classes, ``TARGET_PADDING`` beyond a target's length.
+        target_lengths_B: int64.
+    """
+
+    clip_ids: tuple[str, ...]
+    features_BTF: Tensor
+    lengths_B: Tensor
+    targets_BS: Tensor
+    target_lengths_B: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Auxiliary:
+    """A further CTC head that is trained and never decoded.
+
+    Attributes:
+        name: appears in the history as the head's loss.
+        logits_TBC: before penalty and log-softmax, like the main head's.
+        lengths_B: int64 frames of each clip at this head.
+        weight: factor of this head's loss in the sum; the main head's is 1.
+    """
+
+    name: str
+    logits_TBC: Tensor
+    lengths_B: Tensor
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Emissions:
+    """What a model returns: logits, never log-probabilities, so that a kernel can fuse what follows.
+
+    Attributes:
+        logits_TBC: unnormalised scores, blank at ``BLANK``; any strides.
+        lengths_B: int64 frames of each clip after the model's own subsampling.
+        auxiliary: further heads to train.
+    """
+
+    logits_TBC: Tensor
+    lengths_B: Tensor
+    auxiliary: tuple[Auxiliary, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands. Written by the clock alone; everybody else reads.
+
+    Attributes:
+        epoch: the epoch under way, from 1; 0 before the first.
+        phase: name of the phase under way.
+        phase_epoch: the epoch within its phase, from 1.
+        phase_epochs: epochs that the phase has.
+        epochs: epochs that the whole run has.
+        batch: batches done in this epoch.
+        batches: batches that this epoch has.
+        update: optimiser steps done in the run.
+        frames: input frames seen in the run, padding not counted.
+    """
+
+    epoch: int
+    phase: str
+    phase_epoch: int
+    phase_epochs: int
+    epochs: int
+    batch: int = 0
+    batches: int = 0
+    update: int = 0
+    frames: int = 0
+
+    @property
+    def phase_fraction(self) -> float:
+        """Share of the phase that is done, from 0 to 1, advancing with every batch."""
+        within = self.batch / self.batches if self.batches else 0.0
+        return min(max((self.phase_epoch - 1 + within) / self.phase_epochs, 0.0), 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """One optimiser step.
+
+    Attributes:
+        at: the time at which the step was taken.
+        loss: of the main head, nats per token, under the shift.
+        blank_mass: mean blank posterior over real frames, without shift, from 0 to 1.
+        gradient_norm: total L2 norm before clipping.
+    """
+
+    at: Progress
+    loss: float
+    blank_mass: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One decoded clip beside its reference.
+
+    Attributes:
+        clip_id: the clip.
+        reference: tokens of the transcript.
+        tokens: decoded tokens.
+        starts: first frame of each token, in input frames.
+        ends: frame after the last of each token, in input frames.
+        scores: mean log-probability of each token over its frames, nats.
+        substitutions: against the reference, as are the next two.
+        deletions: reference tokens that are missing.
+        insertions: tokens too many.
+    """
+
+    clip_id: str
+    reference: tuple[str, ...]
+    tokens: tuple[str, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    scores: tuple[float, ...]
+    substitutions: int
+    deletions: int
+    insertions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How a model does on a corpus, in evaluation mode, under the shift in force.
+
+    Attributes:
+        loss: nats per reference token over the clips that have a path.
+        substitutions: edit counts over the corpus, as are the next two.
+        deletions: see above.
+        insertions: see above.
+        reference_tokens: tokens in all references.
+        hypothesis_tokens: tokens in all hypotheses.
+        utterances: clips scored.
+        wrong_utterances: clips with at least one error.
+        empty_hypotheses: clips for which nothing was emitted.
+        frames: output frames, after subsampling.
+        blank_frames: output frames whose best class is blank, under the shift.
+        raw_blank_frames: the same without the shift.
+        blank_mass: mean blank posterior under the shift, from 0 to 1.
+        unique_nonblank: distinct labels emitted.
+        covered_labels: distinct labels emitted that the references hold.
+        reference_labels: distinct labels in the references.
+        infeasible: clips without a path, whose loss is infinite and left out of ``loss``.
+    """
+
+    loss: float
+    substitutions: int
+    deletions: int
+    insertions: int
+    reference_tokens: int
+    hypothesis_tokens: int
+    utterances: int
+    wrong_utterances: int
+    empty_hypotheses: int
+    frames: int
+    blank_frames: int
+    raw_blank_frames: int
+    blank_mass: float
+    unique_nonblank: int
+    covered_labels: int
+    reference_labels: int
+    infeasible: int = 0
+
+    @property
+    def wer(self) -> float:
+        """Word (token) error rate, per cent."""
+        errors = self.substitutions + self.deletions + self.insertions
+        return _per_cent(errors, self.reference_tokens)
+
+    @property
+    def deletion_rate(self) -> float:
+        """Deletions per reference token, per cent."""
+        return _per_cent(self.deletions, self.reference_tokens)
+
+    @property
+    def insertion_rate(self) -> float:
+        """Insertions per reference token, per cent."""
+        return _per_cent(self.insertions, self.reference_tokens)
+
+    @property
+    def substitution_rate(self) -> float:
+        """Substitutions per reference token, per cent."""
+        return _per_cent(self.substitutions, self.reference_tokens)
+
+    @property
+    def sentence_error_rate(self) -> float:
+        """Clips with an error, per cent."""
+        return _per_cent(self.wrong_utterances, self.utterances)
+
+    @property
+    def length_ratio(self) -> float:
+        """Emitted tokens over reference tokens."""
+        return self.hypothesis_tokens / self.reference_tokens if self.reference_tokens else math.nan
+
+    @property
+    def empty_share(self) -> float:
+        """Clips for which nothing was emitted, per cent."""
+        return _per_cent(self.empty_hypotheses, self.utterances)
+
+    @property
+    def blank_ratio(self) -> float:
+        """Output frames whose best class is blank, per cent, under the shift."""
+        return _per_cent(self.blank_frames, self.frames)
+
+    @property
+    def raw_blank_ratio(self) -> float:
+        """The same without the shift."""
+        return _per_cent(self.raw_blank_frames, self.frames)
+
+    @property
+    def blank_reference(self) -> float:
+        """Blank share of perfect one-frame spikes, ``1 - U/T`` over the corpus, per cent."""
+        return 100.0 - _per_cent(self.reference_tokens, self.frames)
+
+    @property
+    def label_coverage(self) -> float:
+        """Labels of the references that were emitted at least once, per cent."""
+        return _per_cent(self.covered_labels, self.reference_labels)
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether next to nothing is emitted: the deletion rate says so, the blank share would not."""
+        return self.deletion_rate >= COLLAPSED_DELETION_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResult:
+    """One finished epoch, as monitors, schedules and penalties see it.
+
+    Attributes:
+        at: the time at its end.
+        train_loss: mean over the epoch's steps, in training mode, nats per token.
+        train: scores of a fixed part of the training corpus, in evaluation mode.
+        val: scores of the dev corpus.
+        auxiliary_losses: mean training loss of each auxiliary head, nats per token.
+        plateau_loss: unigram plateau of the training corpus, nats per token.
+        gradient_norm: mean over the epoch before clipping.
+        learning_rate: at the epoch's last step.
+        shift: blank shift in force at the epoch's end, nats, at most 0.
+        domain: where the shift acts.
+        dropout: in force during the epoch.
+        max_frames: length to which clips were cropped, or None.
+        cropped: clips that were cropped.
+        seconds: wall time of the epoch, evaluation included.
+        samples: a few decoded dev clips.
+    """
+
+    at: Progress
+    train_loss: float
+    train: Scores
+    val: Scores
+    auxiliary_losses: Mapping[str, float]
+    plateau_loss: float
+    gradient_norm: float
+    learning_rate: float
+    shift: float
+    domain: Domain
+    dropout: float | None
+    max_frames: int | None
+    cropped: int
+    seconds: float
+    samples: tuple[Hypothesis, ...] = field(default=())
+
+    @property
+    def overfit_ratio(self) -> float:
+        """Dev loss over training loss, both per token, in evaluation mode, under the same shift."""
+        return self.val.loss / self.train.loss if self.train.loss > 0 else math.inf
+
+    @property
+    def on_plateau(self) -> bool:
+        """Whether the network still does no better than one fixed distribution for every frame."""
+        return not self.train.loss < (1.0 - PLATEAU_MARGIN) * self.plateau_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One observation about a run or a corpus, as data.
+
+    Attributes:
+        rule: stable identifier such as ``blank_ratio_high``.
+        severity: info, warning or error.
+        message: one readable line.
+        evidence: the figures that it rests on.
+        advice: what to do about it, one line; empty where nothing is to be done.
+        source: section or paper that the rule comes from.
+    """
+
+    rule: str
+    severity: Severity
+    message: str
+    evidence: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    advice: str = ""
+    source: str = ""
+
+
+def _per_cent(part: int, whole: int) -> float:
+    return 100.0 * part / whole if whole else math.nan
