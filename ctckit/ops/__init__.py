@@ -1,0 +1,249 @@
+"""CTC ops on raw logits: greedy decoding, penalised log-softmax, loss, alignment, penalty sweeps.
+
+All take ``logits_TBC``, [T frames, B utterances, C classes] of any strides (transpose a batch-first tensor,
+do not copy it) in float32, bfloat16, float16 or float64; lengths are int64 [B] on the same device, at most T.
+Class 0 is the blank; ties go to the lowest class. ``shift`` is added to the blank logit, in nats; a penalty
+is negative. Scores and losses are float32 (float64 for float64 logits).
+
+-inf logits are legal. NaN or +inf within an utterance's length is a ValueError that names the utterance, and
+so is any argument of the wrong type, shape, device or range. Frames beyond a length and targets beyond a
+target length may hold anything. Results are deterministic and do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctckit.ops import checks, loader
+from ctckit.ops.results import Alignment, Backend, Domain, FrameStats, GreedyPaths
+
+__all__ = [
+    "Alignment",
+    "Backend",
+    "Domain",
+    "FrameStats",
+    "GreedyPaths",
+    "align",
+    "backend",
+    "ctc_loss",
+    "feasible",
+    "frame_stats",
+    "greedy",
+    "hide_infinite",
+    "penalized_log_softmax",
+    "penalized_log_softmax_with_path",
+    "sweep",
+]
+
+
+def backend() -> Backend:
+    """What CTCKIT_OPS (auto, cpu, cuda or reference) resolved to; builds or loads the kernels if need be.
+
+    Raises:
+        ctckit.errors.ConfigError: A backend was asked for by name and cannot be had.
+    """
+    return loader.load()
+
+
+def frame_stats(logits_TBC: Tensor, lengths_B: Tensor) -> FrameStats:
+    """Reduce each frame to what decoding under any blank shift needs: 16 bytes (24 in float64) a frame.
+
+    Under a shift b the frame is blank iff ``blank_logit + b >= best_logit``, and its log-normaliser is
+    ``logaddexp(logsumexp, blank_logit + b)``.
+
+    Returns:
+        FrameStats: Four tensors [T, B].
+
+    Raises:
+        ValueError: An argument is malformed, or an utterance holds NaN or +inf.
+    """
+    _check(logits_TBC, lengths_B)
+    return FrameStats(*_run("frame_stats", logits_TBC.detach(), lengths_B))
+
+
+def greedy(logits_TBC: Tensor, lengths_B: Tensor, shift: float = 0.0) -> GreedyPaths:
+    """Decode the best path under a blank shift: equal neighbours merge, then blanks go; ``A blank A`` is two.
+
+    Returns:
+        GreedyPaths: Tokens, frame spans, scores; [B, T] padded.
+
+    Raises:
+        ValueError: An argument is malformed, or an utterance holds NaN or +inf.
+    """
+    _check(logits_TBC, lengths_B)
+    return GreedyPaths(*_run("greedy", logits_TBC.detach(), lengths_B, checks.check_shift(shift)))
+
+
+def penalized_log_softmax(logits_TBC: Tensor, shift: float = 0.0) -> Tensor:
+    """Normalise over C, in log space, the logits with ``shift`` added to the blank; differentiable.
+
+    Returns:
+        Tensor: [T, B, C] in nats, with the type and strides of the logits (float32 under autocast).
+
+    Raises:
+        ValueError: An argument is malformed, or any frame, padding included, holds NaN or +inf.
+    """
+    checks.check_logits(logits_TBC)
+    log_probs: Tensor = _run("penalized_log_softmax", logits_TBC, checks.check_shift(shift))
+    return log_probs
+
+
+def penalized_log_softmax_with_path(
+    logits_TBC: Tensor, lengths_B: Tensor, shift: float = 0.0
+) -> tuple[Tensor, GreedyPaths]:
+    """`penalized_log_softmax` of all frames and `greedy` within the lengths, from one pass over the logits.
+
+    Raises:
+        ValueError: An argument is malformed, or an utterance holds NaN or +inf.
+    """
+    _check(logits_TBC, lengths_B)
+    log_probs, *path = _run(
+        "penalized_log_softmax_with_path", logits_TBC, lengths_B, checks.check_shift(shift)
+    )
+    return log_probs, GreedyPaths(*path)
+
+
+def ctc_loss(
+    logits_TBC: Tensor,
+    targets_BS: Tensor,
+    lengths_B: Tensor,
+    target_lengths_B: Tensor,
+    shift: float = 0.0,
+    domain: Domain = "logit",
+) -> Tensor:
+    """CTC loss per utterance, in nats, not normalised; differentiable (once) with respect to the logits.
+
+    In the ``"logit"`` domain the shift acts before the softmax q and the gradient is q - gamma, gamma being
+    the posterior occupancy. In the ``"path"`` domain every blank of a path is worth ``shift`` nats after the
+    unshifted softmax p: the loss is the former less the sum over frames of ``log sum_k p_k exp(b_k)``, and
+    the gradient is p - gamma with the same gamma.
+
+    An utterance without a path through its frames has loss inf and a gradient of zero; `hide_infinite` counts
+    and hides those, `feasible` tells them beforehand.
+
+    Args:
+        logits_TBC: Raw logits; no log-softmax before.
+        targets_BS: int64 labels in 1..C-1; whatever lies beyond a target length is ignored.
+        lengths_B: int64 number of frames, 0..T.
+        target_lengths_B: int64 number of labels, 0..S.
+        shift: Nats added to each blank; negative penalises it.
+        domain: Where the shift acts.
+
+    Returns:
+        Tensor: Losses [B].
+
+    Raises:
+        ValueError: An argument is malformed or out of range, or an utterance holds NaN or +inf.
+    """
+    _check(logits_TBC, lengths_B)
+    _check_targets(logits_TBC, targets_BS, target_lengths_B)
+    if domain not in ("logit", "path"):
+        raise ValueError(f"domain: expected 'logit' or 'path', not {domain!r}")
+    with_gradient = torch.is_grad_enabled() and logits_TBC.requires_grad
+    losses: Tensor = _run(
+        "ctc_loss",
+        logits_TBC,
+        targets_BS,
+        lengths_B,
+        target_lengths_B,
+        checks.check_shift(shift),
+        domain == "path",
+        with_gradient,
+    )[0]
+    return losses
+
+
+def hide_infinite(losses_B: Tensor) -> tuple[Tensor, int]:
+    """Replace infinite losses by zero, and say how many there were (their gradient is zero already)."""
+    infinite = torch.isinf(losses_B)
+    return losses_B.masked_fill(infinite, 0.0), int(infinite.sum())
+
+
+def feasible(targets_BS: Tensor, lengths_B: Tensor, target_lengths_B: Tensor) -> Tensor:
+    """Tell, bool [B], whether any CTC path exists: frames >= labels + adjacent equal labels.
+
+    Raises:
+        ValueError: An argument is malformed.
+    """
+    batch, device = lengths_B.shape[0], lengths_B.device
+    checks.check_integers("lengths", lengths_B, (batch,), device)
+    checks.check_integers("targets", targets_BS, (batch, None), device)
+    checks.check_integers("target_lengths", target_lengths_B, (batch,), device)
+    position = torch.arange(1, max(targets_BS.shape[1], 1), device=device)
+    repeats = (targets_BS[:, 1:] == targets_BS[:, :-1]) & (position < target_lengths_B.unsqueeze(1))
+    return lengths_B >= target_lengths_B + repeats.sum(1)
+
+
+def align(
+    logits_TBC: Tensor,
+    targets_BS: Tensor,
+    lengths_B: Tensor,
+    target_lengths_B: Tensor,
+    shift: float = 0.0,
+) -> Alignment:
+    """Best path of each utterance through its targets, under a blank shift in the logit domain.
+
+    An utterance without a path scores -inf and is padding (-1, scores 0) throughout. Equally good paths: see
+    `ctckit.ops.reference.align`.
+
+    Raises:
+        ValueError: An argument is malformed or out of range, or an utterance holds NaN or +inf.
+    """
+    _check(logits_TBC, lengths_B)
+    _check_targets(logits_TBC, targets_BS, target_lengths_B)
+    shift = checks.check_shift(shift)
+    return Alignment(*_run("align", logits_TBC.detach(), targets_BS, lengths_B, target_lengths_B, shift))
+
+
+def sweep(stats: FrameStats, lengths_B: Tensor, shifts_K: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
+    """Greedy tokens under each of K blank shifts, from one `frame_stats`.
+
+    Args:
+        stats: What `frame_stats` returned.
+        lengths_B: int64 number of frames.
+        shifts_K: Finite shifts, in nats.
+
+    Returns:
+        tuple: Tokens int64 [K, B, T], padded with -1, and counts int64 [K, B].
+
+    Raises:
+        ValueError: An argument is malformed.
+    """
+    checks.check_stats(stats.best_TB, stats.best_logit_TB, stats.blank_logit_TB)
+    device = stats.best_TB.device
+    checks.check_integers("lengths", lengths_B, (stats.best_TB.shape[1],), device)
+    shifts = torch.as_tensor(shifts_K, dtype=torch.float64)
+    if shifts.dim() != 1 or not bool(shifts.isfinite().all()):
+        raise ValueError("shifts: expected a list of finite numbers")
+    tokens, counts = _run(
+        "sweep", stats.best_TB, stats.best_logit_TB, stats.blank_logit_TB, lengths_B, shifts.to(device)
+    )
+    return tokens, counts
+
+
+def _check(logits_TBC: Tensor, lengths_B: Tensor) -> None:
+    checks.check_logits(logits_TBC)
+    checks.check_integers("lengths", lengths_B, (logits_TBC.shape[1],), logits_TBC.device)
+
+
+def _check_targets(logits_TBC: Tensor, targets_BS: Tensor, target_lengths_B: Tensor) -> None:
+    batch, device = logits_TBC.shape[1], logits_TBC.device
+    checks.check_integers("targets", targets_BS, (batch, None), device)
+    checks.check_integers("target_lengths", target_lengths_B, (batch,), device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _ready() -> bool:
+    """Load the kernels; torch.compile does it while tracing and leaves nothing in the graph."""
+    loader.load()
+    return True
+
+
+def _run(name: str, *arguments: Any) -> Any:
+    _ready()
+    op: Callable[..., Any] = getattr(torch.ops.ctckit, name)
+    return op(*arguments)

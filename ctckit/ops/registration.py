@@ -1,0 +1,176 @@
+"""The ops as torch sees them: schemas, fake implementations, autograd and autocast, for every backend.
+
+Compiled kernels register themselves for CPU and CUDA when their library is loaded; `register_reference` fills
+the devices that have none. Autocast is a choice per op: reductions compute in float32 whatever comes in, so
+they take half-precision logits as they are; the log-softmax, whose output others read, follows torch's policy
+and returns float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ctckit.ops import reference
+
+_SCHEMAS = {
+    "frame_stats": "(Tensor logits, Tensor lengths) -> (Tensor, Tensor, Tensor, Tensor)",
+    "greedy": "(Tensor logits, Tensor lengths, float shift)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "penalized_log_softmax": "(Tensor logits, float shift) -> Tensor",
+    "penalized_log_softmax_backward": "(Tensor grad, Tensor log_probs) -> Tensor",
+    "penalized_log_softmax_with_path": "(Tensor logits, Tensor lengths, float shift)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "ctc_loss": "(Tensor logits, Tensor targets, Tensor lengths, Tensor target_lengths, float shift,"
+    " bool path_domain, bool with_gradient) -> (Tensor, Tensor, Tensor)",
+    "ctc_loss_backward": "(Tensor grad_losses, Tensor logits, Tensor targets, Tensor lengths,"
+    " Tensor target_lengths, Tensor losses, Tensor norms, Tensor occupancy, float norm_shift) -> Tensor",
+    "align": "(Tensor logits, Tensor targets, Tensor lengths, Tensor target_lengths, float shift)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "sweep": "(Tensor best, Tensor best_logit, Tensor blank_logit, Tensor lengths, Tensor shifts)"
+    " -> (Tensor, Tensor)",
+}
+
+_library: Any = torch.library  # untyped in torch
+_LIBRARY = _library.Library("ctckit", "DEF")
+
+
+def register_reference(key: str) -> None:
+    """Run the reference on the devices of dispatch key ``key`` ("CPU" or "CUDA")."""
+    for name in _SCHEMAS:
+        _LIBRARY.impl(name, getattr(reference, name), key)
+
+
+def _working(logits: Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def _fake_frame_stats(logits: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+    shape, working = logits.shape[:2], _working(logits)
+    best = logits.new_empty(shape, dtype=torch.int64)
+    return best, *(logits.new_empty(shape, dtype=working) for _ in range(3))
+
+
+def _greedy_shapes(logits: Tensor) -> tuple[Tensor, ...]:
+    frames, batch = logits.shape[:2]
+    tokens, starts, ends = (logits.new_empty((batch, frames), dtype=torch.int64) for _ in range(3))
+    counts = logits.new_empty(batch, dtype=torch.int64)
+    scores = logits.new_empty((batch, frames), dtype=_working(logits))
+    return tokens, counts, starts, ends, scores, logits.new_empty(batch, dtype=_working(logits))
+
+
+def _fake_greedy(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, ...]:
+    return _greedy_shapes(logits)
+
+
+def _fake_penalized_log_softmax(logits: Tensor, shift: float) -> Tensor:
+    return torch.empty_like(logits)
+
+
+def _fake_penalized_log_softmax_backward(grad: Tensor, log_probs: Tensor) -> Tensor:
+    return torch.empty_like(log_probs)
+
+
+def _fake_penalized_log_softmax_with_path(
+    logits: Tensor, lengths: Tensor, shift: float
+) -> tuple[Tensor, ...]:
+    return torch.empty_like(logits), *_greedy_shapes(logits)
+
+
+def _fake_ctc_loss(
+    logits: Tensor,
+    targets: Tensor,
+    lengths: Tensor,
+    target_lengths: Tensor,
+    shift: float,
+    path_domain: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    frames, batch = logits.shape[:2]
+    working = _working(logits)
+    losses = logits.new_empty(batch, dtype=working)
+    if not with_gradient:
+        return losses, logits.new_empty(0, dtype=working), logits.new_empty(0, dtype=working)
+    norms = logits.new_empty((frames, batch, 2), dtype=working)
+    return losses, norms, logits.new_empty((batch, frames, targets.shape[1] + 1), dtype=working)
+
+
+def _fake_ctc_loss_backward(grad_losses: Tensor, logits: Tensor, *_rest: Any) -> Tensor:
+    return torch.empty_like(logits)
+
+
+def _fake_align(
+    logits: Tensor, targets: Tensor, lengths: Tensor, target_lengths: Tensor, shift: float
+) -> tuple[Tensor, ...]:
+    frames, batch = logits.shape[:2]
+    paths = logits.new_empty((batch, frames), dtype=torch.int64)
+    starts, ends = torch.empty_like(targets), torch.empty_like(targets)
+    scores = logits.new_empty(targets.shape, dtype=_working(logits))
+    return paths, starts, ends, scores, logits.new_empty(batch, dtype=_working(logits))
+
+
+def _fake_sweep(
+    best: Tensor, best_logit: Tensor, blank_logit: Tensor, lengths: Tensor, shifts: Tensor
+) -> tuple[Tensor, Tensor]:
+    frames, batch = best.shape
+    kinds = shifts.shape[0]
+    return best.new_empty((kinds, batch, frames)), best.new_empty((kinds, batch))
+
+
+def _save_log_probs(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Works for both log-softmaxes; of the second only the log-probabilities carry a gradient."""
+    log_probs = output if isinstance(output, Tensor) else output[0]
+    if not isinstance(output, Tensor):
+        ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(log_probs)
+
+
+def _log_softmax_gradient(ctx: Any, grad: Tensor | None) -> Tensor | None:
+    (log_probs,) = ctx.saved_tensors
+    return None if grad is None else torch.ops.ctckit.penalized_log_softmax_backward(grad, log_probs)
+
+
+def _backward_log_softmax(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, None]:
+    return _log_softmax_gradient(ctx, grad), None
+
+
+def _backward_log_softmax_with_path(
+    ctx: Any, grad: Tensor | None, *_path: Any
+) -> tuple[Tensor | None, None, None]:
+    return _log_softmax_gradient(ctx, grad), None, None
+
+
+def _save_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    logits, targets, lengths, target_lengths, shift, path_domain, with_gradient = inputs
+    if not with_gradient:
+        raise RuntimeError("ctc_loss was called with with_gradient=False on logits that require one")
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(logits, targets, lengths, target_lengths, *output)
+    ctx.norm_shift = 0.0 if path_domain else shift
+
+
+def _backward_loss(ctx: Any, grad_losses: Tensor | None, *_rest: Any) -> tuple[Tensor | None, ...]:
+    if grad_losses is None:
+        return (None,) * 7
+    grad = torch.ops.ctckit.ctc_loss_backward(grad_losses, *ctx.saved_tensors, ctx.norm_shift)
+    return grad, *(None,) * 6
+
+
+for _name, _schema in _SCHEMAS.items():
+    _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _library.register_fake(f"ctckit::{_name}", globals()[f"_fake_{_name}"], lib=_LIBRARY)
+
+for _name, _backward, _save in (
+    ("penalized_log_softmax", _backward_log_softmax, _save_log_probs),
+    ("penalized_log_softmax_with_path", _backward_log_softmax_with_path, _save_log_probs),
+    ("ctc_loss", _backward_loss, _save_loss),
+):
+    _library.register_autograd(f"ctckit::{_name}", _backward, setup_context=_save, lib=_LIBRARY)
+
+for _name in ("penalized_log_softmax", "penalized_log_softmax_with_path"):
+    for _device in ("cpu", "cuda"):
+        _library.register_autocast(f"ctckit::{_name}", _device, torch.float32, lib=_LIBRARY)

@@ -1,0 +1,71 @@
+"""What the ops return: named tuples of tensors, T frames, B utterances, S padded tokens, C classes."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+Domain = Literal["logit", "path"]
+"""Where a blank shift acts: on the logits before the softmax, or on the paths after it."""
+
+
+class FrameStats(NamedTuple):
+    """All that greedy decoding needs of a frame, whatever the blank shift.
+
+    Frames beyond an utterance's length hold best 0, best_logit -inf, logsumexp -inf and blank_logit 0,
+    so that they are blank under every shift.
+    """
+
+    best_TB: Tensor
+    """int64: the best non-blank class; the lowest of equals."""
+    best_logit_TB: Tensor
+    """The logit of that class; float32, or float64 for float64 logits (so are the next two)."""
+    logsumexp_TB: Tensor
+    """Log of the summed exponentials of the non-blank logits, in nats."""
+    blank_logit_TB: Tensor
+    """The blank logit, without any shift."""
+
+
+class GreedyPaths(NamedTuple):
+    """Best-path decodes of a batch. S is T, the most tokens there can be."""
+
+    tokens_BS: Tensor
+    """int64 classes, padded with -1."""
+    counts_B: Tensor
+    """int64 number of tokens."""
+    starts_BS: Tensor
+    """int64 first frame of each token, padded with -1."""
+    ends_BS: Tensor
+    """int64 frame after each token's last, padded with -1."""
+    scores_BS: Tensor
+    """Mean log-probability of the token over its frames, in nats, padded with 0."""
+    utterance_scores_B: Tensor
+    """Log-probability of the whole path, blanks included: a sum over frames, in nats."""
+
+
+class Alignment(NamedTuple):
+    """Best CTC paths through given targets. S is the padded target length."""
+
+    paths_BT: Tensor
+    """int64 class of each frame, -1 beyond the length and throughout where no path exists."""
+    starts_BS: Tensor
+    """int64 first frame of each label, padded with -1."""
+    ends_BS: Tensor
+    """int64 frame after each label's last, padded with -1."""
+    scores_BS: Tensor
+    """Mean log-probability of the label over its frames, in nats, padded with 0."""
+    utterance_scores_B: Tensor
+    """Log-probability of the path in nats; -inf where no path exists."""
+
+
+class Backend(NamedTuple):
+    """Which kernels run, and why."""
+
+    name: Literal["cpu", "cuda", "reference"]
+    reason: str
+    """One sentence."""
+    isa: str
+    """Instruction set of the CPU kernels: avx512, avx2 or generic; "none" on the reference."""
+    version: str
+    """Key of the compiled library: a hash of its sources and flags; "none" on the reference."""
