@@ -3,6 +3,9 @@
 Messages are one line and answer three questions: what is wrong, where (file, clip id, key), what to do.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class CtckitError(Exception):
     """Base of all errors that ctckit raises on purpose."""
@@ -38,3 +41,12 @@ class TrainingError(CtckitError):
     """Training cannot go on: the loss or a gradient is not finite, or nothing is left to train on."""
 
     exit_code = 6
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` or, failing a near miss, the list of what there is."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; there is {', '.join(names)}" if names else "; there is none"

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ctckit.errors import PluginError
+from ctckit.errors import PluginError, suggest
 from ctckit.hookspecs import PROJECT
 
 if TYPE_CHECKING:
@@ -71,8 +71,6 @@ def find_plugin(name: str) -> PluginSource:
     installed = installed_plugins()
     claims = [source for source in installed if source.name == name]
     if not claims:
-        from ctckit.registry import suggest  # pulls torch in, so only where a message needs it
-
         hint = suggest(name, [source.name for source in installed])
         raise PluginError(f"unknown plugin '{name}'{hint} (a single file is given by its path, ending in .py)")
     if len(claims) > 1:

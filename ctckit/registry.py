@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ctckit.errors import ConfigError, PluginError
+from ctckit.errors import ConfigError, PluginError, suggest
 from ctckit.interfaces import Model, Monitor, Penalty, Schedule
 from ctckit.recipe import Recipe
 
 T = TypeVar("T")
-
-
-def suggest(name: str, known: Iterator[str] | list[str]) -> str:
-    """Return ``; did you mean 'x'?`` or, failing a near miss, the list of what there is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; there is {', '.join(names)}" if names else "; there is none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,231 @@
+"""A run's configuration: the recipe's plan, and what belongs to the run. Every key is consumed or refused.
+
+Layers, later ones win: the recipe, its settings for the embedded corpus (only when that is used), the TOML
+file, ``--set``. Naming another component replaces the table with its parameters; ``phases.*`` stands for every
+phase.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from ctckit.errors import ConfigError, suggest
+from ctckit.recipe import Component, Plan, Recipe, Strict
+
+COMPONENT_TABLES = frozenset({"model", "schedule", "penalty"})
+"""Keys whose tables are components: a new ``name`` in a later layer drops the parameters of the old one."""
+
+
+class DataConfig(Strict):
+    """Corpora and how their features are prepared."""
+
+    train: Path | None = None
+    """Training corpus (HDF5)."""
+
+    dev: Path | None = None
+    """Corpus on which epochs are compared."""
+
+    test: Path | None = None
+    """Corpus that is scored once, after training."""
+
+    unit: Literal["word", "character"] = "word"
+    """What a label is, where the corpus holds transcripts as text."""
+
+    features_key: str = "features"
+    """Dataset of a clip's group that holds the features."""
+
+    transcript_key: str = "transcript"
+    """Attribute or dataset of a clip's group that holds the transcript."""
+
+    deltas: Annotated[int, Field(ge=0, le=2)] = 0
+    """Orders of time derivatives appended to the features."""
+
+    normalize: Literal["none", "corpus", "clip_mean"] = "corpus"
+    """``corpus``: mean and variance of the training corpus. ``clip_mean``: each clip's own mean first."""
+
+    infeasible: Literal["error", "drop"] = "error"
+    """Clips too short for their labels: refuse to train, or leave them out and list their ids."""
+
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that read clips; 0 reads in the training process and keeps what it has read."""
+
+    cache_mb: Annotated[int, Field(ge=0)] = 1024
+    """Memory for prepared clips when ``workers`` is 0."""
+
+
+class EvaluationConfig(Strict):
+    """How finished epochs are judged."""
+
+    train_clips: Annotated[int, Field(ge=1)] = 128
+    """Training clips scored in evaluation mode after each epoch; the overfit ratio and the plateau use them."""
+
+    logit_shift: Literal["same", "none"] = "same"
+    """Whether a logit shift used in training is in force in evaluation. ``none`` makes the evaluated model
+    ``exp(|shift|)`` times more blank-dominant and is refused unless ``accept_blank_dominance`` is set."""
+
+    accept_blank_dominance: bool = False
+    """Asks for ``logit_shift = "none"`` by name."""
+
+
+class Config(Plan):
+    """Everything that decides the outcome of a run, apart from code and machine."""
+
+    recipe: str
+    """The recipe that the plan came from."""
+
+    data: DataConfig = DataConfig()
+    """Corpora."""
+
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Judging of epochs."""
+
+
+def resolve(recipe: Recipe, layers: Iterable[tuple[str, Mapping[str, Any]]]) -> Config:
+    """Lay settings over a recipe and validate the result.
+
+    Args:
+        recipe: the ground layer.
+        layers: pairs of where the settings come from, for messages, and nested settings.
+
+    Raises:
+        ConfigError: names the layer's origin, the key and what to do.
+    """
+    plan = recipe.model_dump(exclude={"name", "description", "demo"})
+    plan["recipe"] = recipe.name
+    config = _validated(plan, f"recipe '{recipe.name}'")
+    for origin, settings in layers:
+        _merge(plan, settings, origin, ())
+        config = _validated(plan, origin)
+    return config
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a configuration file.
+
+    Raises:
+        ConfigError: the file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def parse_assignment(assignment: str) -> dict[str, Any]:
+    """Parse ``key.path=value``; the value is TOML, or text where it is not.
+
+    Raises:
+        ConfigError: there is no ``=`` or no key.
+    """
+    key, separator, text = assignment.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {assignment}: write key=value, for example --set model.hidden_size=128")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    if value == "none" and not key.endswith(("normalize", "logit_shift")):
+        value = None  # TOML has no null, and many keys take "none" for "leave it out"
+    return nest({key.strip(): value})
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into nested tables."""
+    nested: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *path, last = dotted.split(".")
+        table = nested
+        for part in path:
+            table = table.setdefault(part, {})
+        table[last] = value
+    return nested
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """Return the configuration as JSON values."""
+    values: dict[str, Any] = json.loads(config.model_dump_json())
+    return values
+
+
+def from_json(values: Mapping[str, Any]) -> Config:
+    """Restore what ``to_json`` returned."""
+    return _validated(dict(values), "stored configuration")
+
+
+def _merge(plan: dict[str, Any], settings: Mapping[str, Any], origin: str, path: tuple[str, ...]) -> None:
+    for key, value in settings.items():
+        if path == ("phases",) and key == "*":
+            for phase in plan:
+                _merge(plan, {phase: value}, origin, path)
+        elif path == ("phases",) and key not in plan:
+            raise ConfigError(f"{origin}: unknown phase '{key}'{suggest(key, plan)}")
+        elif isinstance(value, Mapping) and isinstance(plan.get(key), dict):
+            renamed = key in COMPONENT_TABLES and value.get("name", plan[key].get("name")) != plan[key].get("name")
+            if renamed:
+                plan[key] = dict(value)
+            else:
+                _merge(plan[key], value, origin, (*path, key))
+        else:
+            plan[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _validated(plan: dict[str, Any], origin: str) -> Config:
+    try:
+        return Config.model_validate(plan)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = tuple(str(part) for part in first["loc"])
+        dotted = ".".join(location)
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{origin}: unknown key '{dotted}'{suggest(location[-1], _keys_at(location[:-1]))}") from None
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ConfigError(f"{origin}: {dotted} = {first['input']!r}: {message}") from None
+
+
+def _keys_at(path: tuple[str, ...]) -> list[str]:
+    """Return the keys that the table at ``path`` has."""
+    table: type[BaseModel] = Config
+    skip_name = False
+    for part in path:
+        if skip_name:
+            skip_name = False
+            continue
+        annotation = table.model_fields[part].annotation
+        models = [a for a in _flatten(annotation) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not models:
+            return []
+        table = models[0]
+        skip_name = part == "phases"
+    return list(table.model_fields)
+
+
+def _flatten(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) in (None, Literal):
+        return [annotation]
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union, dict, tuple, Annotated):
+        return [leaf for argument in typing.get_args(annotation) for leaf in _flatten(argument)]
+    return [annotation]
+
+
+__all__ = [
+    "Component",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "from_json",
+    "nest",
+    "parse_assignment",
+    "read_toml",
+    "resolve",
+    "to_json",
+]

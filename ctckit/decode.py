@@ -1,0 +1,71 @@
+"""From greedy paths to hypotheses with times, scores and edit counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jiwer
+
+from ctckit.ops import GreedyPaths
+from ctckit.types import Batch, Hypothesis
+
+
+def hypotheses(
+    paths: GreedyPaths,
+    batch: Batch,
+    output_lengths: Sequence[int],
+    tokens: Sequence[str],
+    references: Mapping[str, tuple[str, ...]],
+) -> list[Hypothesis]:
+    """Turn the greedy paths of a batch into hypotheses beside their references.
+
+    Args:
+        paths: of the batch, in output frames.
+        batch: gives ids and input lengths.
+        output_lengths: frames of each clip after subsampling; times are mapped back in proportion.
+        tokens: of the alphabet, blank first.
+        references: transcripts by clip id. Not the batch's targets, which lack tokens that the alphabet lacks:
+            each of those must count as an error.
+    """
+    rows = zip(
+        batch.clip_ids,
+        batch.lengths_B.tolist(),
+        output_lengths,
+        paths.tokens_BS.tolist(),
+        paths.counts_B.tolist(),
+        paths.starts_BS.tolist(),
+        paths.ends_BS.tolist(),
+        paths.scores_BS.tolist(),
+        strict=True,
+    )
+    decoded = []
+    for clip_id, frames, out_frames, path, count, starts, ends, scores in rows:
+        reference, hypothesis = references[clip_id], tuple(tokens[label] for label in path[:count])
+        substitutions, deletions, insertions = edit_counts(reference, hypothesis)
+        decoded.append(
+            Hypothesis(
+                clip_id=clip_id,
+                reference=reference,
+                tokens=hypothesis,
+                starts=tuple(start * frames // out_frames for start in starts[:count]),
+                ends=tuple(-(-end * frames // out_frames) for end in ends[:count]),
+                scores=tuple(scores[:count]),
+                substitutions=substitutions,
+                deletions=deletions,
+                insertions=insertions,
+            )
+        )
+    return decoded
+
+
+def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, int, int]:
+    """Count substitutions, deletions and insertions of a minimum edit alignment (jiwer).
+
+    Tokens are compared as numbers written out, because jiwer splits at white space and a gloss may hold some.
+    """
+    if not reference:  # jiwer refuses an empty reference
+        return 0, 0, len(hypothesis)
+    numbers: dict[str, str] = {}
+    words = [" ".join(numbers.setdefault(t, str(len(numbers))) for t in side) for side in (reference, hypothesis)]
+    output = jiwer.process_words(*words)
+    return output.substitutions, output.deletions, output.insertions

@@ -1,0 +1,1 @@
+"""Runs training: clock, step, evaluation, loop, actions, history, checkpoints."""

@@ -1,0 +1,60 @@
+"""Checkpoints: written whole or not at all, read strictly, never executing code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ctckit.errors import CheckpointError
+
+FORMAT = 1
+"""Raised when the layout changes; an older ctckit then says so instead of guessing."""
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint under a temporary name, flush it to disk, and rename it.
+
+    Args:
+        path: where it ends up; an earlier one stays until the new one is complete.
+        state: tensors and plain values.
+
+    Raises:
+        CheckpointError: the disk is full or not writable; an earlier checkpoint is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path}: cannot be written: {error}; earlier checkpoints are untouched") from error
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU.
+
+    Raises:
+        CheckpointError: missing, truncated, or of another format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint: {first_line}") from error
+    if state.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: format {state.get('format')}, this ctckit reads {FORMAT}; use the version that wrote it"
+        )
+    del state["format"]
+    return state

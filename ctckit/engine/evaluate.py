@@ -1,0 +1,103 @@
+"""Scores a model on a corpus."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ctckit import ops
+from ctckit.decode import hypotheses
+from ctckit.engine.step import blank_posterior
+from ctckit.interfaces import Model
+from ctckit.types import BLANK, Batch, Hypothesis, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scores of a corpus and the decoded clips behind them."""
+
+    scores: Scores
+    hypotheses: tuple[Hypothesis, ...]
+
+
+@torch.inference_mode()
+def evaluate(
+    model: Model,
+    batches: Iterable[Batch],
+    tokens: Sequence[str],
+    references: Mapping[str, tuple[str, ...]],
+    *,
+    shift: float,
+    device: torch.device,
+) -> Evaluation:
+    """Decode greedily and score, in evaluation mode; the model's mode is restored.
+
+    Args:
+        model: on ``device``.
+        batches: of the corpus, each clip once.
+        tokens: of the alphabet, blank first.
+        references: transcripts by clip id.
+        shift: logit shift in force, nats.
+        device: where the model is.
+    """
+    training = model.training
+    model.eval()
+    decoded: list[Hypothesis] = []
+    loss = blank_mass = 0.0
+    frames = blank_frames = raw_blank_frames = infeasible = scored_tokens = 0
+    for host_batch in batches:
+        batch = to_device(host_batch, device)
+        emissions = model(batch.features_BTF, batch.lengths_B)
+        logits_TBC, lengths_B = emissions.logits_TBC, emissions.lengths_B
+        losses_B = ops.ctc_loss(logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift)
+        has_path_B = torch.isfinite(losses_B)
+        loss += float(losses_B[has_path_B].double().sum())
+        scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
+        infeasible += int((~has_path_B).sum())
+        stats = ops.frame_stats(logits_TBC, lengths_B)
+        real_TB = torch.arange(logits_TBC.shape[0], device=device)[:, None] < lengths_B[None]
+        frames += int(lengths_B.sum())
+        blank_frames += int((stats.blank_logit_TB + shift >= stats.best_logit_TB)[real_TB].sum())
+        raw_blank_frames += int((stats.blank_logit_TB >= stats.best_logit_TB)[real_TB].sum())
+        blank_mass += float(blank_posterior(stats, shift)[real_TB].double().sum())
+        paths = ops.greedy(logits_TBC, lengths_B, shift)
+        decoded += hypotheses(paths, host_batch, lengths_B.tolist(), tokens, references)
+    model.train(training)
+    emitted = {token for hypothesis in decoded for token in hypothesis.tokens}
+    wanted = {token for hypothesis in decoded for token in hypothesis.reference}
+    scores = Scores(
+        loss=loss / scored_tokens if scored_tokens else math.nan,
+        substitutions=sum(h.substitutions for h in decoded),
+        deletions=sum(h.deletions for h in decoded),
+        insertions=sum(h.insertions for h in decoded),
+        reference_tokens=sum(len(h.reference) for h in decoded),
+        hypothesis_tokens=sum(len(h.tokens) for h in decoded),
+        utterances=len(decoded),
+        wrong_utterances=sum(h.substitutions + h.deletions + h.insertions > 0 for h in decoded),
+        empty_hypotheses=sum(not h.tokens for h in decoded),
+        frames=frames,
+        blank_frames=blank_frames,
+        raw_blank_frames=raw_blank_frames,
+        blank_mass=blank_mass / frames if frames else math.nan,
+        unique_nonblank=len(emitted - {tokens[BLANK]}),
+        covered_labels=len(emitted & wanted),
+        reference_labels=len(wanted),
+        infeasible=infeasible,
+    )
+    return Evaluation(scores, tuple(decoded))
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Copy a batch's tensors to ``device``; asynchronously from pinned memory."""
+    if device.type == "cpu":
+        return batch
+    return Batch(
+        clip_ids=batch.clip_ids,
+        features_BTF=batch.features_BTF.to(device, non_blocking=True),
+        lengths_B=batch.lengths_B.to(device, non_blocking=True),
+        targets_BS=batch.targets_BS.to(device, non_blocking=True),
+        target_lengths_B=batch.target_lengths_B.to(device, non_blocking=True),
+    )

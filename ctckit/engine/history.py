@@ -1,0 +1,144 @@
+"""The history of a run: JSON lines, one row an epoch, after a first row with the provenance."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ctckit.actions import Action
+from ctckit.errors import DataError
+from ctckit.types import EpochResult, Finding
+
+
+class History:
+    """Appends rows to a file. Each row has a ``kind``: run, resume, epoch, finding, action, end.
+
+    Args:
+        path: the file; created with its first row.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far; a checkpoint stores them, so that resuming can drop what came after."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def truncate(self, size: int) -> None:
+        """Drop the rows that were written after the checkpoint from which the run goes on.
+
+        Raises:
+            DataError: the file is shorter than the checkpoint says.
+        """
+        if self.size < size:
+            raise DataError(f"{self.path}: has {self.size} bytes, the checkpoint expects {size}; it was changed")
+        os.truncate(self.path, size)
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Write one row through to the file."""
+        row = json.dumps({"kind": kind, **_finite(values)}, ensure_ascii=False, allow_nan=False)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(row + "\n")
+
+
+def epoch_row(result: EpochResult) -> dict[str, Any]:
+    """Flatten an epoch into the columns of its row.
+
+    The founding document's names come as it has them: train_loss, val_loss, val_wer, blank_ratio,
+    unique_nonblank, overfit_ratio.
+    """
+    at, train, val = result.at, result.train, result.val
+    return {
+        "epoch": at.epoch,
+        "phase": at.phase,
+        "phase_epoch": at.phase_epoch,
+        "update": at.update,
+        "frames": at.frames,
+        "train_loss": result.train_loss,
+        "train_eval_loss": train.loss,
+        "train_wer": train.wer,
+        "val_loss": val.loss,
+        "val_wer": val.wer,
+        "blank_ratio": val.blank_ratio,
+        "raw_blank_ratio": val.raw_blank_ratio,
+        "blank_reference": val.blank_reference,
+        "blank_mass": val.blank_mass,
+        "unique_nonblank": val.unique_nonblank,
+        "label_coverage": val.label_coverage,
+        "overfit_ratio": result.overfit_ratio,
+        "substitutions": val.substitutions,
+        "deletions": val.deletions,
+        "insertions": val.insertions,
+        "reference_tokens": val.reference_tokens,
+        "deletion_rate": val.deletion_rate,
+        "insertion_rate": val.insertion_rate,
+        "length_ratio": val.length_ratio,
+        "empty_share": val.empty_share,
+        "sentence_error_rate": val.sentence_error_rate,
+        "infeasible": val.infeasible,
+        "plateau_loss": result.plateau_loss,
+        "on_plateau": result.on_plateau,
+        "collapsed": val.collapsed,
+        "gradient_norm": result.gradient_norm,
+        "learning_rate": result.learning_rate,
+        "shift": result.shift,
+        "domain": result.domain,
+        "dropout": result.dropout,
+        "max_frames": result.max_frames,
+        "cropped": result.cropped,
+        **{f"{name}_loss": loss for name, loss in result.auxiliary_losses.items()},
+        "seconds": result.seconds,
+    }
+
+
+def finding_row(finding: Finding) -> dict[str, Any]:
+    """Flatten a finding."""
+    return {
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "message": finding.message,
+        "evidence": dict(finding.evidence),
+        "advice": finding.advice,
+        "source": finding.source,
+    }
+
+
+def action_row(action: Action) -> dict[str, Any]:
+    """Flatten an action with the finding behind it."""
+    values = {name: getattr(action, name) for name in action.__dataclass_fields__ if name != "finding"}
+    return {"action": type(action).__name__, **values, "finding": finding_row(action.finding)}
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a history.
+
+    Raises:
+        DataError: the file is missing, or a line is not JSON.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; give the folder of a run") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}: not JSON: {error}") from error
+    return rows
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON cannot hold: an infinite or undefined number becomes null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

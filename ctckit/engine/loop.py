@@ -1,0 +1,256 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+
+from ctckit.actions import Action
+from ctckit.engine.apply import Adjustments, apply
+from ctckit.engine.augment import crop, mask_time
+from ctckit.engine.evaluate import evaluate, to_device
+from ctckit.engine.history import action_row, epoch_row, finding_row
+from ctckit.engine.interrupt import Interrupt
+from ctckit.engine.run import Best, EpochTotals, Run
+from ctckit.engine.step import train_step
+from ctckit.types import EpochResult, Finding, Progress, StepResult
+
+SAMPLES = 5
+"""Decoded dev clips that monitors are shown."""
+
+Reason = Literal["finished", "stopped by a monitor", "out of time", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How training ended.
+
+    Attributes:
+        reason: in words.
+        best: the best epoch, or None where every epoch was collapsed.
+        resumable: whether ``--resume`` would go on.
+    """
+
+    reason: Reason
+    best: Best | None
+    resumable: bool
+
+
+class Display(Protocol):
+    """Shows a run to somebody. The loop calls it and never waits for an answer."""
+
+    def step(self, result: StepResult) -> None:
+        """One step was taken."""
+
+    def epoch(self, result: EpochResult, best: bool) -> None:
+        """One epoch was judged; ``best`` if it was kept as the best."""
+
+    def finding(self, finding: Finding, action: Action | None) -> None:
+        """A monitor reported something, and perhaps had something done about it."""
+
+
+def fit(run: Run, display: Display, *, max_seconds: float = float("inf")) -> Ending:
+    """Train until the phases are done, a monitor stops the run, time is up, or somebody interrupts.
+
+    Whatever happens, ``checkpoints/last.pt`` is a state to resume from: between two epochs, or between two steps
+    where the run was interrupted. On an error the state before the failing step is kept as ``interrupted.pt``.
+    """
+    began = time.monotonic()
+    epoch_seconds = 0.0
+    with Interrupt() as interrupt, keep_state_on_error(run):
+        while True:
+            if not run.clock.mid_epoch:
+                left = max_seconds - (time.monotonic() - began)
+                if run.adjustments.stop_training:
+                    return end(run, "stopped by a monitor")
+                if left <= 0 or (epoch_seconds and left < epoch_seconds):
+                    return end(run, "out of time")
+                if not start_epoch(run):
+                    return end(run, "finished")
+            for step in train_epoch(run):
+                display.step(step)
+                if interrupt.requested or time.monotonic() - began > max_seconds:
+                    break
+            if run.clock.mid_epoch:
+                return end(run, "interrupted" if interrupt.requested else "out of time")
+            result = judge(run)
+            epoch_seconds = result.seconds
+            conclude(run, result, display)
+            if interrupt.requested:
+                return end(run, "interrupted")
+
+
+def start_epoch(run: Run) -> bool:
+    """Begin the next epoch, entering the next phase where it is due; False when all phases are done."""
+    phase = run.clock.next_phase(skip_rest=run.adjustments.stop_phase)
+    if phase is None:
+        return False
+    entering = phase != run.clock.now.phase
+    epoch = run.clock.now.epoch + 1
+    run.clock.start_epoch(phase, run.train.batches_in(epoch))
+    run.totals = EpochTotals()
+    if entering:
+        run.adjustments = Adjustments()
+        run.configure_phase()
+        if run.phase.penalty:
+            with naming(run, "penalty", run.phase.penalty):
+                run.phase.penalty.prepare(run.model)
+    # Every epoch draws from its own stream, so that it does not matter what ran before it.
+    torch.manual_seed(run.config.seed * 1_000_003 + epoch)
+    return True
+
+
+def train_epoch(run: Run) -> Iterator[StepResult]:
+    """Take the steps of the epoch under way that are still to be taken."""
+    run.model.train()
+    settings, totals = run.phase.settings, run.totals
+    max_frames = run.adjustments.max_frames or settings.max_frames
+    began, before = time.monotonic(), totals.seconds
+    for batch in run.train.epoch(run.clock.now.epoch, first_batch=run.clock.now.batch):
+        if max_frames is not None:
+            batch, cropped = crop(batch, max_frames, run.model)
+            totals.cropped += cropped
+        if settings.time_mask_prob:
+            batch = mask_time(batch, settings.time_mask_prob, settings.time_mask_frames)
+        at = run.clock.now
+        with naming(run, "schedule", run.phase.schedule):
+            learning_rate = run.learning_rate()
+        with naming(run, "penalty", run.phase.penalty):
+            shift = run.shift()
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with naming(run, "model", run.model):
+            outcome = train_step(
+                run.model,
+                run.optimizer,
+                to_device(batch, run.device),
+                shift=shift,
+                domain=run.domain,
+                gradient_clip=run.config.gradient_clip,
+            )
+        run.clock.finish_batch(int(batch.lengths_B.sum()))
+        totals.steps += 1
+        totals.loss += outcome.loss
+        totals.gradient_norm += outcome.gradient_norm
+        totals.auxiliary.update(outcome.auxiliary)
+        totals.seconds = before + time.monotonic() - began
+        step = StepResult(at, outcome.loss, outcome.blank_mass, outcome.gradient_norm)
+        if run.phase.penalty:
+            with naming(run, "penalty", run.phase.penalty):
+                run.phase.penalty.observe_step(step)
+        yield step
+
+
+def judge(run: Run) -> EpochResult:
+    """Score the finished epoch on a fixed part of the training corpus and on dev, under the shift in force."""
+    began = time.monotonic()
+    shift, totals, settings = run.evaluation_shift(), run.totals, run.phase.settings
+    train, dev = (
+        evaluate(run.model, part.loader.epoch(0), run.tokens, part.references, shift=shift, device=run.device)
+        for part in (run.train_sample, run.dev)
+    )
+    steps = max(totals.steps, 1)
+    return EpochResult(
+        at=run.clock.now,
+        train_loss=totals.loss / steps,
+        train=train.scores,
+        val=dev.scores,
+        auxiliary_losses={name: total / steps for name, total in sorted(totals.auxiliary.items())},
+        plateau_loss=run.plateau_loss,
+        gradient_norm=totals.gradient_norm / steps,
+        learning_rate=run.optimizer.param_groups[0]["lr"],
+        shift=run.shift(),
+        domain=run.domain,
+        dropout=settings.dropout if run.adjustments.dropout is None else run.adjustments.dropout,
+        max_frames=run.adjustments.max_frames or settings.max_frames,
+        cropped=totals.cropped,
+        seconds=totals.seconds + time.monotonic() - began,
+        samples=dev.hypotheses[:SAMPLES],
+    )
+
+
+def conclude(run: Run, result: EpochResult, display: Display) -> None:
+    """Record the epoch, let the components learn from it, apply what monitors ask for, and save."""
+    run.history.append("epoch", **epoch_row(result))
+    improved = is_better(result, run.best)
+    if improved:
+        # before anybody adjusts anything, so that the best is kept with the shift under which it was judged
+        run.best = Best(result.at.epoch, result.val.wer, result.val.loss)
+        run.save("best")
+    display.epoch(result, improved)
+    with naming(run, "schedule", run.phase.schedule):
+        run.phase.schedule.observe(result)
+    if run.phase.penalty:
+        with naming(run, "penalty", run.phase.penalty):
+            run.phase.penalty.observe(result)
+    for name, monitor in run.monitors.items():
+        with naming(run, f"monitor '{name}'", monitor):
+            outcomes = monitor.observe(result)
+            for outcome in outcomes:
+                if isinstance(outcome, Action):
+                    run.adjustments = apply(outcome, run.adjustments)
+                    run.history.append("action", epoch=result.at.epoch, monitor=name, **action_row(outcome))
+                    display.finding(outcome.finding, outcome)
+                else:
+                    run.history.append("finding", epoch=result.at.epoch, monitor=name, **finding_row(outcome))
+                    display.finding(outcome, None)
+    run.configure_phase()
+    keep, run.adjustments = run.adjustments.keep, replace(run.adjustments, keep=())
+    for name in (*keep, "last"):
+        run.save(name)
+
+
+def is_better(result: EpochResult, best: Best | None) -> bool:
+    """Whether an epoch beats the best: fewer word errors, then lower loss; a collapsed one never does."""
+    if result.val.collapsed:
+        return False
+    return best is None or (result.val.wer, result.val.loss) < (best.val_wer, best.val_loss)
+
+
+def end(run: Run, reason: Reason) -> Ending:
+    """Write the last checkpoint where an epoch was left in the middle, and the history's closing row."""
+    resumable = reason in ("out of time", "interrupted")
+    if run.clock.mid_epoch:
+        run.save("last")
+    best = run.best
+    run.history.append(
+        "end",
+        reason=reason,
+        epoch=run.clock.now.epoch,
+        best_epoch=best.epoch if best else None,
+        best_val_wer=best.val_wer if best else None,
+        target_wer=run.config.target_wer,
+        target_reached=best is not None and best.val_wer <= run.config.target_wer,
+    )
+    return Ending(reason, best, resumable)
+
+
+@contextmanager
+def keep_state_on_error(run: Run) -> Iterator[None]:
+    """On any error, keep the state before the failing step, then let the error go on."""
+    try:
+        yield
+    except Exception as error:
+        if run.clock.now.phase:
+            path = run.save("interrupted")
+            error.add_note(f"the state before it is kept in {path}")
+        raise
+
+
+@contextmanager
+def naming(run: Run, role: str, component: object) -> Iterator[None]:
+    """Add to any error which component failed, when."""
+    at: Progress = run.clock.now
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"while {role} ({type(component).__module__}.{type(component).__qualname__}) was at work, "
+            f"epoch {at.epoch} ({at.phase}), batch {at.batch + 1} of {at.batches}, update {at.update}"
+        )
+        raise

@@ -1,0 +1,205 @@
+"""Everything that a run is made of, and its state as one named, strict whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ctckit.config import Config
+from ctckit.data import Loader
+from ctckit.engine.apply import Adjustments
+from ctckit.engine.checkpoint import save_checkpoint
+from ctckit.engine.clock import Clock
+from ctckit.engine.history import History
+from ctckit.errors import CheckpointError
+from ctckit.interfaces import Model, Monitor, Penalty, Schedule
+from ctckit.recipe import Phase
+from ctckit.types import Domain
+
+
+@dataclass(frozen=True, slots=True)
+class ActivePhase:
+    """A phase with its components constructed."""
+
+    settings: Phase
+    schedule: Schedule
+    penalty: Penalty | None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Clips to score, with their transcripts by clip id."""
+
+    loader: Loader
+    references: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class EpochTotals:
+    """Sums over the steps of the epoch under way; part of the state, so that an epoch can be left and resumed."""
+
+    steps: int = 0
+    loss: float = 0.0
+    gradient_norm: float = 0.0
+    cropped: int = 0
+    seconds: float = 0.0
+    auxiliary: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch so far; never a collapsed one."""
+
+    epoch: int
+    val_wer: float
+    val_loss: float
+
+
+@dataclass(slots=True)
+class Run:
+    """A run in progress. ``assemble.py`` builds it, ``loop.py`` drives it.
+
+    Attributes:
+        config: what was asked for.
+        identity: what decoding needs beside the weights: plugins, alphabet, feature pipeline, data fingerprints.
+        tokens: of the alphabet, blank first.
+        model: on ``device``.
+        optimizer: over all parameters; each phase sets its weight decay, each step its learning rate.
+        phases: by name, in order.
+        monitors: by name.
+        train: batches of the training corpus.
+        train_sample: a fixed part of it, for scores in evaluation mode.
+        dev: batches of the dev corpus.
+        plateau_loss: unigram plateau of the training corpus, nats per token.
+        folder: where history and checkpoints go.
+    """
+
+    config: Config
+    identity: Mapping[str, Any]
+    tokens: tuple[str, ...]
+    model: Model
+    device: torch.device
+    optimizer: torch.optim.Optimizer
+    phases: Mapping[str, ActivePhase]
+    monitors: Mapping[str, Monitor]
+    train: Loader
+    train_sample: Judged
+    dev: Judged
+    plateau_loss: float
+    folder: Path
+    clock: Clock
+    history: History
+    adjustments: Adjustments = field(default_factory=Adjustments)
+    totals: EpochTotals = field(default_factory=EpochTotals)
+    best: Best | None = None
+
+    @property
+    def phase(self) -> ActivePhase:
+        """The phase under way."""
+        return self.phases[self.clock.now.phase]
+
+    @property
+    def domain(self) -> Domain:
+        """Where the blank shift acts."""
+        return self.phase.penalty.domain if self.phase.penalty else "logit"
+
+    def shift(self) -> float:
+        """Return the blank shift for the step about to be taken, nats, at most 0."""
+        own = self.phase.penalty.shift(self.clock.now) if self.phase.penalty else 0.0
+        return min(own + self.adjustments.shift_offset, 0.0)
+
+    def evaluation_shift(self) -> float:
+        """Return the logit shift under which to evaluate: a logit shift holds in both, a path shift has no counterpart."""
+        if not self.clock.now.phase:
+            return 0.0
+        held = self.domain == "logit" and self.config.evaluation.logit_shift == "same"
+        return self.shift() if held else 0.0
+
+    def learning_rate(self) -> float:
+        """Return the learning rate for the step about to be taken."""
+        return self.phase.schedule.learning_rate(self.clock.now) * self.adjustments.learning_rate_factor
+
+    def configure_phase(self) -> None:
+        """Set what the phase and its adjustments say about model and optimiser. Repeatable, as resuming needs."""
+        settings = self.phase.settings
+        dropout = settings.dropout if self.adjustments.dropout is None else self.adjustments.dropout
+        if dropout is not None:
+            self.model.set_dropout(dropout)
+        if settings.stage is not None:
+            self.model.set_stage(settings.stage)
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = settings.weight_decay
+
+    def save(self, name: str) -> Path:
+        """Write ``checkpoints/<name>.pt``."""
+        path = self.folder / "checkpoints" / f"{name}.pt"
+        save_checkpoint(path, self._state())
+        return path
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go back to a checkpoint's state, and drop the history rows written after it.
+
+        Raises:
+            CheckpointError: the checkpoint is of another run, or a part of its state does not fit.
+        """
+        stored = state["config"]
+        if stored != self.config.model_dump(mode="json"):
+            raise CheckpointError("the checkpoint belongs to another configuration; resume with that of the run")
+        if dict(state["identity"]["fingerprints"]) != dict(self.identity["fingerprints"]):
+            raise CheckpointError("the corpora have changed since the checkpoint was written; train anew")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        components = self._components()
+        if set(components) != set(state["components"]):
+            raise CheckpointError(
+                f"the checkpoint has components {sorted(state['components'])}, the run {sorted(components)}"
+            )
+        for name, component in components.items():
+            try:
+                component.load_state_dict(state["components"][name])
+            except CheckpointError as error:
+                raise CheckpointError(f"{name}: {error}") from error
+        self.clock.load_state_dict(state["clock"])
+        self.adjustments = Adjustments(**{**state["adjustments"], "keep": tuple(state["adjustments"]["keep"])})
+        self.totals = EpochTotals(**{**state["totals"], "auxiliary": Counter(state["totals"]["auxiliary"])})
+        self.best = Best(**state["best"]) if state["best"] else None
+        torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda" and state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        self.history.truncate(state["history_size"])
+        if self.clock.now.phase:
+            self.configure_phase()
+
+    def _components(self) -> dict[str, Schedule | Penalty | Monitor]:
+        found: dict[str, Schedule | Penalty | Monitor] = {}
+        for name, phase in self.phases.items():
+            found[f"phases.{name}.schedule"] = phase.schedule
+            if phase.penalty:
+                found[f"phases.{name}.penalty"] = phase.penalty
+        for name, monitor in self.monitors.items():
+            found[f"monitors.{name}"] = monitor
+        return found
+
+    def _state(self) -> dict[str, Any]:
+        totals = asdict(self.totals)
+        totals["auxiliary"] = dict(self.totals.auxiliary)
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "identity": dict(self.identity),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "components": {name: component.state_dict() for name, component in self._components().items()},
+            "clock": self.clock.state_dict(),
+            "adjustments": {**asdict(self.adjustments), "keep": list(self.adjustments.keep)},
+            "totals": totals,
+            "best": asdict(self.best) if self.best else None,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            "history_size": self.history.size,
+            "evaluation_shift": self.evaluation_shift(),
+        }

@@ -1,0 +1,89 @@
+"""One optimiser step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ctckit import ops
+from ctckit.errors import TrainingError
+from ctckit.interfaces import Model
+from ctckit.loss import training_loss
+from ctckit.types import Batch, Domain, Emissions
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What a step measured.
+
+    Attributes:
+        loss: main head, nats per token.
+        auxiliary: auxiliary heads, nats per token, without their weights.
+        gradient_norm: L2 norm before clipping.
+        blank_mass: mean blank posterior over real frames, without shift.
+    """
+
+    loss: float
+    auxiliary: Mapping[str, float]
+    gradient_norm: float
+    blank_mass: float
+
+
+def train_step(
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    shift: float,
+    domain: Domain,
+    gradient_clip: float,
+) -> StepOutcome:
+    """Forward, backward, clip, update.
+
+    Raises:
+        TrainingError: the loss or a gradient is not finite; names the clips and the parameters. The weights are
+            those before the step.
+    """
+    emissions = model(batch.features_BTF, batch.lengths_B)
+    parts = training_loss(emissions, batch, shift=shift, domain=domain)
+    optimizer.zero_grad(set_to_none=True)
+    parts.total.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
+    if not bool(torch.isfinite(norm)):
+        raise TrainingError(_not_finite(model, batch))
+    optimizer.step()
+    return StepOutcome(
+        loss=parts.main.item(),
+        auxiliary={name: loss.item() for name, loss in parts.auxiliary.items()},
+        gradient_norm=norm.item(),
+        blank_mass=mean_blank_mass(emissions),
+    )
+
+
+def mean_blank_mass(emissions: Emissions, shift: float = 0.0) -> float:
+    """Return the mean blank posterior over real frames, from 0 to 1, under ``shift`` nats."""
+    stats = ops.frame_stats(emissions.logits_TBC.detach(), emissions.lengths_B)
+    return float(blank_posterior(stats, shift)[_real_frames(emissions)].mean())
+
+
+def blank_posterior(stats: ops.FrameStats, shift: float) -> Tensor:
+    """Return the blank posterior of every frame, ``[T, B]``, from sufficient statistics."""
+    return torch.sigmoid(stats.blank_logit_TB + shift - stats.logsumexp_TB)
+
+
+def _real_frames(emissions: Emissions) -> Tensor:
+    frames = torch.arange(emissions.logits_TBC.shape[0], device=emissions.lengths_B.device)
+    return frames[:, None] < emissions.lengths_B[None]
+
+
+def _not_finite(model: Model, batch: Batch) -> str:
+    names = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+    ]
+    clips = ", ".join(batch.clip_ids[:3]) + (f" and {len(batch.clip_ids) - 3} more" if len(batch.clip_ids) > 3 else "")
+    return f"the gradient of {', '.join(names[:3])} is not finite in the batch of clips {clips}; lower the learning rate"
