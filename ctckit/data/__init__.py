@@ -12,18 +12,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ctckit.data.demo import DemoPaths, build_demo
-    from ctckit.data.importers import import_folder, import_grouped
-    from ctckit.data.splits import split_corpus
-    from ctckit.data.statistics import CorpusStatistics, describe
-    from ctckit.data.synthetic import SyntheticSpec, simulate, simulate_from_labels
-
     from ctckit.data.alphabet import Alphabet
     from ctckit.data.batching import BatchPlan
     from ctckit.data.dataset import Corpus, open_corpus
+    from ctckit.data.demo import DemoPaths, build_demo
     from ctckit.data.features import FeaturePipeline
+    from ctckit.data.importers import import_folder, import_hdf5
     from ctckit.data.loader import Loader
     from ctckit.data.schema import Unit
+    from ctckit.data.splits import split_corpus
+    from ctckit.data.statistics import CorpusStatistics, describe
+    from ctckit.data.synthetic import SyntheticSpec, simulate, simulate_from_labels
     from ctckit.data.targets import Targets, encode_targets
     from ctckit.data.writer import CorpusWriter
 
@@ -43,7 +42,7 @@ _HOMES = {
     "describe": "statistics",
     "encode_targets": "targets",
     "import_folder": "importers",
-    "import_grouped": "importers",
+    "import_hdf5": "importers",
     "open_corpus": "dataset",
     "simulate": "synthetic",
     "simulate_from_labels": "synthetic",
@@ -66,7 +65,7 @@ __all__ = [
     "describe",
     "encode_targets",
     "import_folder",
-    "import_grouped",
+    "import_hdf5",
     "open_corpus",
     "simulate",
     "simulate_from_labels",

@@ -32,6 +32,7 @@ class Corpus(ABC):
         feature_size: F, columns of the stored features.
         ids: clip ids, unique.
         frame_counts: int64 [N], frames of each clip.
+        stored_type: of the features in the file; of several, the one that holds them all.
         unit: what a token of `transcript` is.
         attribute_names: names that `attribute` knows.
         simulated: whether the file says that its features are simulated.
@@ -42,6 +43,7 @@ class Corpus(ABC):
     feature_size: int
     ids: Sequence[str]
     frame_counts: npt.NDArray[np.int64]
+    stored_type: np.dtype[Any]
     unit: Unit
     attribute_names: tuple[str, ...]
     simulated: bool
@@ -114,9 +116,7 @@ class Corpus(ABC):
             raise DataError(f"{self.path}: clips have no attribute {name!r}; they have: {have}")
         value = self._attribute(name, index)
         if not value:
-            raise DataError(
-                f"{self.path}: clip {self.ids[index]!r} has no attribute {name!r}; add it to the clip"
-            )
+            raise DataError(f"{self.path}: clip {self.ids[index]!r} has no attribute {name!r}; add it to the clip")
         return value
 
     def attributes(self, index: int) -> dict[str, str]:
@@ -137,7 +137,7 @@ class Corpus(ABC):
         Returns:
             64 hexadecimal digits (SHA-256).
         """
-        digest = hashlib.sha256(f"{len(self)} {self.feature_size} {self.unit}".encode())
+        digest = hashlib.sha256(f"{len(self)} {self.feature_size} {self.stored_type} {self.unit}".encode())
         digest.update(str(self.path.stat().st_size).encode())
         digest.update(self.frame_counts.astype("<i8").tobytes())
         for index, clip in enumerate(self.ids):
@@ -177,6 +177,7 @@ class PackedCorpus(Corpus):
         self.feature_size = index.feature_size
         self.ids = index.ids
         self.frame_counts = np.diff(index.offsets)
+        self.stored_type = index.stored_type
         self.unit = unit or index.unit
         self.attribute_names = tuple(index.attributes)
         self.simulated = index.simulated
@@ -209,9 +210,8 @@ class GroupedCorpus(Corpus):
     dataset of the group, either one text or an array of tokens.
     """
 
-    def __init__(
-        self, path: Path, file: Any, unit: Unit | None, features_key: str, transcript_key: str
-    ) -> None:
+    def __init__(self, path: Path, file: Any, unit: Unit | None, features_key: str, transcript_key: str) ->
+    None:
         super().__init__(path)
         self.unit = unit or "word"
         self.simulated = bool(file.attrs.get("simulated", False))
@@ -221,6 +221,7 @@ class GroupedCorpus(Corpus):
         counts: list[int] = []
         transcripts: list[tuple[str, ...]] = []
         attributes: list[dict[str, str]] = []
+        types: set[np.dtype[Any]] = set()
         self.feature_size = 0
         for clip, group in _clips(file, path, features_key):
             where = f"{path}: clip {clip!r}"
@@ -239,11 +240,13 @@ class GroupedCorpus(Corpus):
                 )
             self.feature_size = int(width)
             ids.append(clip)
+            types.add(dataset.dtype)
             counts.append(int(frames))
             transcripts.append(_transcript(group, where, transcript_key, self.unit))
             attributes.append({k: _plain(v) for k, v in group.attrs.items() if k != transcript_key})
         self.ids = tuple(ids)
         self.frame_counts = np.array(counts, dtype=np.int64)
+        self.stored_type = np.result_type(*types)
         self.attribute_names = tuple(sorted({name for one in attributes for name in one}))
         self._transcripts = tuple(transcripts)
         self._attributes = tuple(attributes)
@@ -376,9 +379,7 @@ def _transcript(group: Any, where: str, key: str, unit: Unit) -> tuple[str, ...]
             "--transcript-key)"
         )
     if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU":
-        raise DataError(
-            f"{where}: transcript is {value.dtype}, expected text; store the words, not class numbers"
-        )
+        raise DataError(f"{where}: transcript is {value.dtype}, expected text; store the words, not class numbers")
     text = " ".join(_plain(one) for one in value.ravel()) if isinstance(value, np.ndarray) else _plain(value)
     tokens = tokenize(text, unit)
     if not tokens:

@@ -45,9 +45,7 @@ class FeaturePipeline:
         if deltas not in (0, 1, 2):
             raise ConfigError(f"deltas is {deltas!r}; it is 0, 1 or 2 orders")
         if normalize not in get_args(Normalization):
-            raise ConfigError(
-                f"normalize is {normalize!r}; it is one of {', '.join(get_args(Normalization))}"
-            )
+            raise ConfigError(f"normalize is {normalize!r}; it is one of {', '.join(get_args(Normalization))}")
         if feature_size < 1:
             raise ConfigError(f"feature_size is {feature_size}; it is at least 1")
         self.feature_size = feature_size
@@ -128,9 +126,7 @@ class FeaturePipeline:
             DataError: the clip has another width.
         """
         if features_TF.ndim != 2 or features_TF.shape[1] != self.feature_size:
-            raise DataError(
-                f"features have shape {list(features_TF.shape)}, expected [T, {self.feature_size}]"
-            )
+            raise DataError(f"features have shape {list(features_TF.shape)}, expected [T, {self.feature_size}]")
         prepared = self._prepare(features_TF)
         if self.normalize == "none":
             return prepared
@@ -177,8 +173,7 @@ class FeaturePipeline:
             for name, value in (("mean", pipeline._mean), ("scale", pipeline._scale)):
                 if value.shape != (pipeline.output_size,):
                     raise CheckpointError(
-                        f"feature pipeline: {name} has shape {list(value.shape)}, expected "
-                        f"[{pipeline.output_size}]"
+                        f"feature pipeline: {name} has shape {list(value.shape)}, expected [{pipeline.output_size}]"
                     )
         return pipeline
 

@@ -47,6 +47,7 @@ class PackedIndex:
         simulated: whether the features come from a simulation.
         notes: free text about the corpus.
         feature_size: F.
+        stored_type: float16 or float32.
         offsets: int64 [N + 1] into the rows of ``features``.
         ids: N clip ids.
         alphabet: the labels.
@@ -59,6 +60,7 @@ class PackedIndex:
     simulated: bool
     notes: Mapping[str, str]
     feature_size: int
+    stored_type: np.dtype[Any]
     offsets: npt.NDArray[np.int64]
     ids: tuple[str, ...]
     alphabet: Alphabet
@@ -106,9 +108,7 @@ def read_index(file: Any, path: Path) -> PackedIndex:
         raise DataError(f"{path}: damaged corpus file, some clip ids occur twice; write it again")
     tokens = _texts(file["alphabet"])
     if not tokens or tokens[BLANK] != BLANK_TOKEN:
-        raise DataError(
-            f"{path}: the alphabet must begin with {BLANK_TOKEN!r}, class {BLANK}; write it again"
-        )
+        raise DataError(f"{path}: the alphabet must begin with {BLANK_TOKEN!r}, class {BLANK}; write it again")
     alphabet = Alphabet(tokens[BLANK + 1 :])
     bad = np.flatnonzero((targets <= BLANK) | (targets >= len(alphabet)))
     if len(bad):
@@ -122,17 +122,14 @@ def read_index(file: Any, path: Path) -> PackedIndex:
     for name, dataset in file["attributes"].items() if "attributes" in file else ():
         attributes[name] = _texts(dataset)
         if len(attributes[name]) != len(ids):
-            raise DataError(
-                f"{path}: damaged corpus file, attribute {name!r} has {len(attributes[name])} values"
-            )
-    notes = {
-        k.removeprefix(NOTE_PREFIX): _text(v) for k, v in file.attrs.items() if k.startswith(NOTE_PREFIX)
-    }
-    return PackedIndex(
+            raise DataError(f"{path}: damaged corpus file, attribute {name!r} has {len(attributes[name])} values")
+    notes = {k.removeprefix(NOTE_PREFIX): _text(v) for k, v in file.attrs.items() if
+    k.startswith(NOTE_PREFIX)} return PackedIndex(
         unit="word" if unit == "word" else "character",
         simulated=bool(file.attrs.get("simulated", False)),
         notes=notes,
         feature_size=int(features.shape[1]),
+        stored_type=features.dtype,
         offsets=offsets,
         ids=ids,
         alphabet=alphabet,

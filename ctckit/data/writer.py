@@ -90,16 +90,9 @@ class CorpusWriter:
             )
             for name, text in (notes or {}).items():
                 attrs[f"{NOTE_PREFIX}{name}"] = text
-            rows = max(1, _CHUNK_BYTES // (feature_size * self._dtype.itemsize))
-            self._features = self._file.create_dataset(
-                "features",
-                (0, feature_size),
-                self._dtype,
-                maxshape=(None, feature_size),
-                chunks=(rows, feature_size),
-            )
-            self._buffer = np.empty((rows, feature_size), self._dtype)
-            self._buffered = 0
+        rows = max(1, _CHUNK_BYTES // (feature_size * self._dtype.itemsize))
+        self._buffer = np.empty((rows, feature_size), self._dtype)
+        self._buffered = 0
 
     def __enter__(self) -> CorpusWriter:
         return self
@@ -234,9 +227,18 @@ class CorpusWriter:
                 self._flush()
 
     def _flush(self) -> None:
-        rows = len(self._features)
-        self._features.resize(rows + self._buffered, axis=0)
-        self._features[rows:] = self._buffer[: self._buffered]
+        new = self._buffer[: self._buffered]
+        if "features" not in self._file:
+            # A corpus that ends within its first chunk is stored without chunks, in just the space that it
+            # needs.
+            whole = self._buffered == len(self._buffer)
+            shape = {"maxshape": (None, self.feature_size), "chunks": self._buffer.shape} if whole else {}
+            self._file.create_dataset("features", data=new, **shape)
+        elif self._buffered:
+            features = self._file["features"]
+            rows = len(features)
+            features.resize(rows + self._buffered, axis=0)
+            features[rows:] = new
         self._buffered = 0
 
     @contextlib.contextmanager
