@@ -7,6 +7,7 @@ setup(
         "ctckit",
         "ctckit.cli",
         "ctckit.data",
+        "ctckit.doctor",
         "ctckit.engine",
         "ctckit.ops",
         "ctckit.report",
@@ -14,11 +15,4 @@ setup(
     ],
     package_dir={"ctckit": "ctckit", "ctckit_hierarchical": "plugins/ctckit_hierarchical"},
     package_data={"ctckit": ["py.typed"], "ctckit.report": ["*.html"], "ctckit_hierarchical": ["py.typed"]},
-    # The name of an entry point is exactly what `--plugin` takes.
-    entry_points={
-        "ctckit": [
-            "hierarchical_fixed = ctckit_hierarchical.fixed",
-            "hierarchical_multistage = ctckit_hierarchical.multistage",
-        ]
-    },
 )

@@ -15,13 +15,23 @@ import torch
 from ctckit import config as configuration
 from ctckit import ops
 from ctckit.config import Config
-from ctckit.data import Alphabet, BatchPlan, Corpus, FeaturePipeline, Loader, Targets, encode_targets, open_corpus
+from ctckit.data import (
+    Alphabet,
+    BatchPlan,
+    Corpus,
+    FeaturePipeline,
+    Loader,
+    Targets,
+    encode_targets,
+    open_corpus,
+)
 from ctckit.doctor.feasibility import Infeasible, infeasible_clips
 from ctckit.doctor.plateau import unigram_plateau
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.clock import Clock
+from ctckit.engine.evaluate import Judged
 from ctckit.engine.history import History
-from ctckit.engine.run import ActivePhase, Judged, Run
+from ctckit.engine.run import ActivePhase, Run
 from ctckit.errors import CheckpointError, ConfigError, DataError
 from ctckit.interfaces import Model, Monitor, Penalty, Schedule
 from ctckit.parameters import construct
@@ -50,10 +60,12 @@ class Assembled:
     Attributes:
         run: ready to train.
         dropped: training clips without a path, left out because the configuration says so.
+        longest: one batch of the longest training clips, for a dry run.
     """
 
     run: Run
     dropped: tuple[Infeasible, ...]
+    longest: Loader
 
 
 def assemble(
@@ -82,12 +94,10 @@ def assemble(
         missing = "data.train (--data)" if config.data.train is None else "data.dev (--dev)"
         raise ConfigError(f"{missing} is not set; `ctckit data split` carves a dev corpus from a training corpus")
     train_corpus, dev_corpus = _open(config, config.data.train), _open(config, config.data.dev)
-    alphabet = train_corpus.alphabet or Alphabet.from_transcripts(
+    alphabet = train_corpus.alphabet() or Alphabet.from_transcripts(
         train_corpus.transcript(index) for index in range(len(train_corpus))
     )
-    train, dev = (
-        Prepared(corpus, encode_targets(corpus, alphabet)) for corpus in (train_corpus, dev_corpus)
-    )
+    train, dev = (Prepared(corpus, encode_targets(corpus, alphabet)) for corpus in (train_corpus, dev_corpus))
     if resume is None:
         pipeline = FeaturePipeline(
             train_corpus.feature_size, deltas=config.data.deltas, normalize=config.data.normalize
@@ -139,7 +149,8 @@ def assemble(
             _loader(config, train, pipeline, sample, device, shuffle=False), train.references(sample.tolist())
         ),
         dev=Judged(
-            _loader(config, dev, pipeline, everything, device, shuffle=False), dev.references(everything.tolist())
+            _loader(config, dev, pipeline, everything, device, shuffle=False),
+            dev.references(everything.tolist()),
         ),
         plateau_loss=plateau,
         folder=folder,
@@ -148,7 +159,8 @@ def assemble(
     )
     if resume is not None:
         run.restore(resume)
-    return Assembled(run, tuple(dropped.values()))
+    longest = kept[np.argsort(train_corpus.frame_counts[kept], kind="stable")[-config.batch_size :]]
+    return Assembled(run, tuple(dropped.values()), _loader(config, train, pipeline, longest, device, shuffle=False))
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,9 @@ def _validated(plan: dict[str, Any], origin: str) -> Config:
         location = tuple(str(part) for part in first["loc"])
         dotted = ".".join(location)
         if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{origin}: unknown key '{dotted}'{suggest(location[-1], _keys_at(location[:-1]))}") from None
+            raise ConfigError(
+                f"{origin}: unknown key '{dotted}'{suggest(location[-1], _keys_at(location[:-1]))}"
+            ) from None
         message = first["msg"][0].lower() + first["msg"][1:]
         raise ConfigError(f"{origin}: {dotted} = {first['input']!r}: {message}") from None
 

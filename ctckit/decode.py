@@ -66,6 +66,9 @@ def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[in
     if not reference:  # jiwer refuses an empty reference
         return 0, 0, len(hypothesis)
     numbers: dict[str, str] = {}
-    words = [" ".join(numbers.setdefault(t, str(len(numbers))) for t in side) for side in (reference, hypothesis)]
-    output = jiwer.process_words(*words)
+
+    def words(side: Sequence[str]) -> str:
+        return " ".join(numbers.setdefault(token, str(len(numbers))) for token in side)
+
+    output = jiwer.process_words(words(reference), words(hypothesis))
     return output.substitutions, output.deletions, output.insertions

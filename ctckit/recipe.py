@@ -28,6 +28,10 @@ class Component(BaseModel):
     name: str
     """The name under which a plugin registered it."""
 
+    def __init__(self, name: str, **params: Any) -> None:
+        """Name a component and its parameters, as in ``Component("warmup", lr=1e-3)``."""
+        super().__init__(name=name, **params)
+
     @property
     def params(self) -> Mapping[str, Any]:
         """What goes to the constructor; checked against its signature when the run is assembled."""

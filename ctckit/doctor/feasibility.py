@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -49,7 +50,7 @@ def infeasible_clips(
         zip(clip_ids, frame_counts, output_frames, targets, strict=True)
     ):
         labels = list(target)
-        repeats = sum(a == b for a, b in zip(labels, labels[1:], strict=False))
+        repeats = sum(a == b for a, b in pairwise(labels))
         if out_frames < len(labels) + repeats:
             found[index] = Infeasible(clip_id, int(frames), int(out_frames), len(labels), repeats)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,32 +10,27 @@ from typing import Any
 import torch
 
 from ctckit.errors import CheckpointError
+from ctckit.files import atomic
 
 FORMAT = 1
 """Raised when the layout changes; an older ctckit then says so instead of guessing."""
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint under a temporary name, flush it to disk, and rename it.
+    """Write a checkpoint, whole or not at all.
 
     Args:
-        path: where it ends up; an earlier one stays until the new one is complete.
+        path: where it ends up.
         state: tensors and plain values.
 
     Raises:
         CheckpointError: the disk is full or not writable; an earlier checkpoint is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: cannot be written: {error}; earlier checkpoints are untouched") from error
+    with atomic(path, CheckpointError) as temporary:
+        try:
+            torch.save({"format": FORMAT, **state}, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(str(error).splitlines()[0]) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ctckit import ops
+from ctckit.data import Loader
 from ctckit.decode import hypotheses
 from ctckit.engine.step import blank_posterior
 from ctckit.interfaces import Model
 from ctckit.types import BLANK, Batch, Hypothesis, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Clips to score, with their transcripts by clip id."""
+
+    loader: Loader
+    references: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +35,8 @@ class Evaluation:
 @torch.inference_mode()
 def evaluate(
     model: Model,
-    batches: Iterable[Batch],
+    judged: Judged,
     tokens: Sequence[str],
-    references: Mapping[str, tuple[str, ...]],
     *,
     shift: float,
     device: torch.device,
@@ -37,9 +45,8 @@ def evaluate(
 
     Args:
         model: on ``device``.
-        batches: of the corpus, each clip once.
+        judged: the clips.
         tokens: of the alphabet, blank first.
-        references: transcripts by clip id.
         shift: logit shift in force, nats.
         device: where the model is.
     """
@@ -48,7 +55,7 @@ def evaluate(
     decoded: list[Hypothesis] = []
     loss = blank_mass = 0.0
     frames = blank_frames = raw_blank_frames = infeasible = scored_tokens = 0
-    for host_batch in batches:
+    for host_batch in judged.loader.epoch(0):
         batch = to_device(host_batch, device)
         emissions = model(batch.features_BTF, batch.lengths_B)
         logits_TBC, lengths_B = emissions.logits_TBC, emissions.lengths_B
@@ -64,7 +71,7 @@ def evaluate(
         raw_blank_frames += int((stats.blank_logit_TB >= stats.best_logit_TB)[real_TB].sum())
         blank_mass += float(blank_posterior(stats, shift)[real_TB].double().sum())
         paths = ops.greedy(logits_TBC, lengths_B, shift)
-        decoded += hypotheses(paths, host_batch, lengths_B.tolist(), tokens, references)
+        decoded += hypotheses(paths, host_batch, lengths_B.tolist(), tokens, judged.references)
     model.train(training)
     emitted = {token for hypothesis in decoded for token in hypothesis.tokens}
     wanted = {token for hypothesis in decoded for token in hypothesis.reference}

@@ -11,11 +11,11 @@ from typing import Any
 
 from ctckit.actions import Action
 from ctckit.errors import DataError
-from ctckit.types import EpochResult, Finding
+from ctckit.types import EpochResult, Finding, Scores
 
 
 class History:
-    """Appends rows to a file. Each row has a ``kind``: run, resume, epoch, finding, action, end.
+    """Appends rows to a file. Each row has a ``kind``: run, resume, epoch, finding, action, end, test.
 
     Args:
         path: the file; created with its first row.
@@ -46,13 +46,40 @@ class History:
             file.write(row + "\n")
 
 
+def score_row(scores: Scores) -> dict[str, Any]:
+    """Flatten the scores of a corpus."""
+    return {
+        "loss": scores.loss,
+        "wer": scores.wer,
+        "blank_ratio": scores.blank_ratio,
+        "raw_blank_ratio": scores.raw_blank_ratio,
+        "blank_reference": scores.blank_reference,
+        "blank_mass": scores.blank_mass,
+        "unique_nonblank": scores.unique_nonblank,
+        "label_coverage": scores.label_coverage,
+        "substitutions": scores.substitutions,
+        "deletions": scores.deletions,
+        "insertions": scores.insertions,
+        "reference_tokens": scores.reference_tokens,
+        "utterances": scores.utterances,
+        "deletion_rate": scores.deletion_rate,
+        "insertion_rate": scores.insertion_rate,
+        "length_ratio": scores.length_ratio,
+        "empty_share": scores.empty_share,
+        "sentence_error_rate": scores.sentence_error_rate,
+        "infeasible": scores.infeasible,
+        "collapsed": scores.collapsed,
+    }
+
+
 def epoch_row(result: EpochResult) -> dict[str, Any]:
     """Flatten an epoch into the columns of its row.
 
     The founding document's names come as it has them: train_loss, val_loss, val_wer, blank_ratio,
-    unique_nonblank, overfit_ratio.
+    unique_nonblank, overfit_ratio. Scores without a prefix are those of dev.
     """
-    at, train, val = result.at, result.train, result.val
+    at = result.at
+    val = score_row(result.val)
     return {
         "epoch": at.epoch,
         "phase": at.phase,
@@ -60,30 +87,14 @@ def epoch_row(result: EpochResult) -> dict[str, Any]:
         "update": at.update,
         "frames": at.frames,
         "train_loss": result.train_loss,
-        "train_eval_loss": train.loss,
-        "train_wer": train.wer,
-        "val_loss": val.loss,
-        "val_wer": val.wer,
-        "blank_ratio": val.blank_ratio,
-        "raw_blank_ratio": val.raw_blank_ratio,
-        "blank_reference": val.blank_reference,
-        "blank_mass": val.blank_mass,
-        "unique_nonblank": val.unique_nonblank,
-        "label_coverage": val.label_coverage,
+        "train_eval_loss": result.train.loss,
+        "train_wer": result.train.wer,
+        "val_loss": val.pop("loss"),
+        "val_wer": val.pop("wer"),
+        **val,
         "overfit_ratio": result.overfit_ratio,
-        "substitutions": val.substitutions,
-        "deletions": val.deletions,
-        "insertions": val.insertions,
-        "reference_tokens": val.reference_tokens,
-        "deletion_rate": val.deletion_rate,
-        "insertion_rate": val.insertion_rate,
-        "length_ratio": val.length_ratio,
-        "empty_share": val.empty_share,
-        "sentence_error_rate": val.sentence_error_rate,
-        "infeasible": val.infeasible,
         "plateau_loss": result.plateau_loss,
         "on_plateau": result.on_plateau,
-        "collapsed": val.collapsed,
         "gradient_norm": result.gradient_norm,
         "learning_rate": result.learning_rate,
         "shift": result.shift,

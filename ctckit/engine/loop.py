@@ -151,7 +151,7 @@ def judge(run: Run) -> EpochResult:
     began = time.monotonic()
     shift, totals, settings = run.evaluation_shift(), run.totals, run.phase.settings
     train, dev = (
-        evaluate(run.model, part.loader.epoch(0), run.tokens, part.references, shift=shift, device=run.device)
+        evaluate(run.model, part, run.tokens, shift=shift, device=run.device)
         for part in (run.train_sample, run.dev)
     )
     steps = max(totals.steps, 1)

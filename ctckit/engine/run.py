@@ -15,6 +15,7 @@ from ctckit.data import Loader
 from ctckit.engine.apply import Adjustments
 from ctckit.engine.checkpoint import save_checkpoint
 from ctckit.engine.clock import Clock
+from ctckit.engine.evaluate import Judged
 from ctckit.engine.history import History
 from ctckit.errors import CheckpointError
 from ctckit.interfaces import Model, Monitor, Penalty, Schedule
@@ -29,14 +30,6 @@ class ActivePhase:
     settings: Phase
     schedule: Schedule
     penalty: Penalty | None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Clips to score, with their transcripts by clip id."""
-
-    loader: Loader
-    references: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -114,7 +107,7 @@ class Run:
         return min(own + self.adjustments.shift_offset, 0.0)
 
     def evaluation_shift(self) -> float:
-        """Return the logit shift under which to evaluate: a logit shift holds in both, a path shift has no counterpart."""
+        """Return the logit shift under which to evaluate, nats; a path shift has no counterpart there."""
         if not self.clock.now.phase:
             return 0.0
         held = self.domain == "logit" and self.config.evaluation.logit_shift == "same"

@@ -50,7 +50,7 @@ def train_step(
     emissions = model(batch.features_BTF, batch.lengths_B)
     parts = training_loss(emissions, batch, shift=shift, domain=domain)
     optimizer.zero_grad(set_to_none=True)
-    parts.total.backward()
+    torch.autograd.backward(parts.total)
     norm = nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
     if not bool(torch.isfinite(norm)):
         raise TrainingError(_not_finite(model, batch))
@@ -85,5 +85,10 @@ def _not_finite(model: Model, batch: Batch) -> str:
         for name, parameter in model.named_parameters()
         if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
     ]
-    clips = ", ".join(batch.clip_ids[:3]) + (f" and {len(batch.clip_ids) - 3} more" if len(batch.clip_ids) > 3 else "")
-    return f"the gradient of {', '.join(names[:3])} is not finite in the batch of clips {clips}; lower the learning rate"
+    clips = ", ".join(batch.clip_ids[:3]) + (
+        f" and {len(batch.clip_ids) - 3} more" if len(batch.clip_ids) > 3 else ""
+    )
+    return (
+        f"the gradient of {', '.join(names[:3])} is not finite in the batch of clips {clips}; "
+        "lower the learning rate"
+    )

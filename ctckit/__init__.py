@@ -1,0 +1,119 @@
+"""ctckit trains CTC sequence recognisers that do not collapse into blanks.
+
+The names below are what a plugin may use. They resolve on first use (PEP 562), so that the command line can show
+its help and list plugins without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ctckit.errors import CheckpointError, ConfigError, CtckitError, DataError, PluginError, TrainingError
+
+if TYPE_CHECKING:
+    from ctckit.actions import (
+        Action,
+        ClipLength,
+        SaveCheckpoint,
+        ScaleLearningRate,
+        SetDropout,
+        ShiftPenalty,
+        StopPhase,
+        StopTraining,
+    )
+    from ctckit.hookspecs import hookimpl
+    from ctckit.interfaces import Model, Monitor, Penalty, Schedule
+    from ctckit.recipe import Component, Phase, Recipe
+    from ctckit.registry import Registry
+    from ctckit.types import (
+        BLANK,
+        Auxiliary,
+        Batch,
+        Domain,
+        Emissions,
+        EpochResult,
+        Finding,
+        Hypothesis,
+        Progress,
+        Scores,
+        StepResult,
+    )
+
+_HOMES = {
+    "Action": "actions",
+    "ClipLength": "actions",
+    "SaveCheckpoint": "actions",
+    "ScaleLearningRate": "actions",
+    "SetDropout": "actions",
+    "ShiftPenalty": "actions",
+    "StopPhase": "actions",
+    "StopTraining": "actions",
+    "hookimpl": "hookspecs",
+    "Model": "interfaces",
+    "Monitor": "interfaces",
+    "Penalty": "interfaces",
+    "Schedule": "interfaces",
+    "Component": "recipe",
+    "Phase": "recipe",
+    "Recipe": "recipe",
+    "Registry": "registry",
+    "BLANK": "types",
+    "Auxiliary": "types",
+    "Batch": "types",
+    "Domain": "types",
+    "Emissions": "types",
+    "EpochResult": "types",
+    "Finding": "types",
+    "Hypothesis": "types",
+    "Progress": "types",
+    "Scores": "types",
+    "StepResult": "types",
+}
+
+__all__ = [
+    "BLANK",
+    "Action",
+    "Auxiliary",
+    "Batch",
+    "CheckpointError",
+    "ClipLength",
+    "Component",
+    "ConfigError",
+    "CtckitError",
+    "DataError",
+    "Domain",
+    "Emissions",
+    "EpochResult",
+    "Finding",
+    "Hypothesis",
+    "Model",
+    "Monitor",
+    "Penalty",
+    "Phase",
+    "PluginError",
+    "Progress",
+    "Recipe",
+    "Registry",
+    "SaveCheckpoint",
+    "ScaleLearningRate",
+    "Schedule",
+    "Scores",
+    "SetDropout",
+    "ShiftPenalty",
+    "StepResult",
+    "StopPhase",
+    "StopTraining",
+    "TrainingError",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"ctckit.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'ctckit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

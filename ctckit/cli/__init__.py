@@ -1,0 +1,64 @@
+"""The command line. Each group of verbs is a file of its own, imported when one of its verbs is called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from ctckit.errors import CtckitError
+
+VERBS = {
+    "train": ("ctckit.cli.train:train", "Train a recogniser."),
+    "evaluate": ("ctckit.cli.evaluate:evaluate", "Score a trained model on a corpus."),
+    "decode": ("ctckit.cli.evaluate:decode", "Decode a corpus to JSON lines with token times and scores."),
+    "report": ("ctckit.cli.report:report", "Write the report of a run as one HTML file."),
+    "data": ("ctckit.cli.data:data", "Import, inspect, split, simulate corpora."),
+    "plugins": ("ctckit.cli.plugins:plugins", "List plugins and show what they offer."),
+    "info": ("ctckit.cli.info:info", "Show versions and which kernels run, and why."),
+}
+"""Where each verb lives, and its line of help, which must not cost an import."""
+
+
+class _Failure(click.ClickException):
+    """A user's error as click reports it: one line, no traceback, its own exit code."""
+
+    def __init__(self, error: CtckitError) -> None:
+        super().__init__("\n  ".join([str(error), *getattr(error, "__notes__", ())]))
+        self.exit_code = error.exit_code  # type: ignore[misc]  # click reads it from the instance
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        module, _, attribute = VERBS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except CtckitError as error:
+            raise _Failure(error) from error
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ctckit")
+def main() -> None:
+    r"""Train CTC sequence recognisers that do not collapse into blanks.
+
+    \b
+    ctckit train                                    the embedded corpus, to see it work
+    ctckit data inspect train.h5 --dev dev.h5       what is in a corpus
+    ctckit train --data train.h5 --dev dev.h5       your own
+    ctckit evaluate runs/NAME --data test.h5        word errors with their kinds
+    """

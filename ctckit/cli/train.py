@@ -1,0 +1,291 @@
+"""``ctckit train``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ctckit.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from rich.console import Console
+
+    from ctckit.assemble import Assembled
+    from ctckit.config import Config
+    from ctckit.engine.loop import Ending
+    from ctckit.engine.run import Run
+    from ctckit.plugin_host import PluginSource
+    from ctckit.recipe import Recipe
+    from ctckit.registry import Registry
+
+DEFAULT_PLUGIN = "hierarchical_fixed"
+"""The plugin whose recipe is used where no named plugin brings one; found by name like any other."""
+
+
+@click.command()
+@click.option("--plugin", "plugins", multiple=True, metavar="NAME|FILE.py", help="Plugin to load; may be repeated.")
+@click.option("--recipe", metavar="NAME", help="Recipe, where the plugins bring more than one.")
+@click.option("--data", type=click.Path(path_type=Path), help="Training corpus (HDF5).")
+@click.option("--dev", type=click.Path(path_type=Path), help="Corpus on which epochs are compared.")
+@click.option("--test", type=click.Path(path_type=Path), help="Corpus that the best epoch is scored on at the end.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), metavar="RUN.toml", help="Settings in TOML."
+)
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting; may be repeated.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/RECIPE-N by default.")
+@click.option("--seed", type=int, help="Same as --set seed=N.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop in time, ready to resume.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run.")
+@click.option("--dry-run", is_flag=True, help="Take three steps, report time and memory, write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def train(
+    plugins: tuple[str, ...],
+    recipe: str | None,
+    data: Path | None,
+    dev: Path | None,
+    test: Path | None,
+    config_path: Path | None,
+    assignments: tuple[str, ...],
+    out: Path | None,
+    seed: int | None,
+    device: str,
+    max_minutes: float | None,
+    resume: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    r"""Train a recogniser.
+
+    Without data it trains on the embedded corpus of handwritten digits, at a size that suits it. Every key of
+    a recipe can be set; `phases.*` stands for every phase:
+
+    \b
+    ctckit train --plugin hierarchical_fixed --data train.h5 --dev dev.h5
+                 --set model.subsampling=4 --set phases.*.penalty.domain=path
+    ctckit train --resume runs/hierarchical_fixed-1
+    """
+    from rich.console import Console
+
+    from ctckit.assemble import assemble, checkpoint_path, provenance
+    from ctckit.cli.device import choose_device
+    from ctckit.engine.checkpoint import load_checkpoint
+    from ctckit.plugin_host import load_plugins
+
+    console = Console(stderr=True)
+    chosen = choose_device(device)
+    if resume is not None:
+        fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run)
+        if any(value not in (None, (), False) for value in fresh):
+            raise ConfigError(
+                "--resume goes on with the run's own settings; leave out all but --device, --max-minutes"
+            )
+        from ctckit.config import from_json
+
+        state: Mapping[str, Any] | None = load_checkpoint(checkpoint_path(resume, "last"))
+        assert state is not None
+        folder = resume if resume.is_dir() else resume.parent.parent
+        registry, sources = load_plugins(state["identity"]["plugins"])
+        config = from_json(state["config"])
+    else:
+        state = None
+        registry, sources = load_with_recipe(plugins, console)
+        layers = settings_layers(data, dev, test, config_path, assignments, seed)
+        config = configure(choose_recipe(registry, recipe), layers, console)
+        folder = out or next_folder(config.recipe)
+        if (folder / "history.jsonl").exists() and not dry_run:
+            raise ConfigError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
+    assembled = assemble(config, registry, sources, folder, chosen, resume=state)
+    run = assembled.run
+    if assembled.dropped:
+        console.print(f"left out {len(assembled.dropped)} clips without a CTC path:", highlight=False)
+        for clip in assembled.dropped:
+            console.print(f"  {clip}", highlight=False, markup=False)
+    if dry_run:
+        report_dry_run(assembled, console, as_json)
+        return
+    open_folder(folder)
+    if state is None:
+        dropped = [clip.clip_id for clip in assembled.dropped]
+        run.history.append("run", **provenance(run, sources), dropped=dropped)
+    else:
+        run.history.append("resume", epoch=run.clock.now.epoch, update=run.clock.now.update)
+    console.print(f"run {folder}: recipe {config.recipe}, {len(run.tokens)} classes, {chosen}", highlight=False)
+    ending = fit_shown(run, console, max_minutes)
+    summary = close(run, ending, chosen, console)
+    if as_json:
+        click.echo(json.dumps(summary))
+
+
+def load_with_recipe(plugins: Sequence[str], console: Console) -> tuple[Registry, tuple[PluginSource, ...]]:
+    """Load the named plugins, and the default one if none of them brings a recipe."""
+    from ctckit.plugin_host import load_plugins
+
+    registry, sources = load_plugins(plugins)
+    if registry.recipes:
+        return registry, sources
+    if plugins:
+        console.print(f"no recipe in {', '.join(plugins)}: using that of {DEFAULT_PLUGIN}", highlight=False)
+    return load_plugins([*plugins, DEFAULT_PLUGIN])
+
+
+def choose_recipe(registry: Registry, name: str | None) -> Recipe:
+    """Return the recipe asked for, or the only one.
+
+    Raises:
+        ConfigError: unknown, or several to choose from.
+    """
+    if name is not None:
+        return registry.recipes.find(name).value
+    if len(registry.recipes) > 1:
+        raise ConfigError(f"the plugins bring several recipes: choose --recipe {', '.join(registry.recipes)}")
+    return next(iter(registry.recipes.values())).value
+
+
+def settings_layers(
+    data: Path | None,
+    dev: Path | None,
+    test: Path | None,
+    config_path: Path | None,
+    assignments: Sequence[str],
+    seed: int | None,
+) -> list[tuple[str, dict[str, Any]]]:
+    """Order what the user has set: the file, then ``--set``, then the options that have names of their own."""
+    from ctckit.config import parse_assignment, read_toml
+
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if config_path is not None:
+        layers.append((str(config_path), read_toml(config_path)))
+    layers += [(f"--set {assignment}", parse_assignment(assignment)) for assignment in assignments]
+    named = {"--data": ("train", data), "--dev": ("dev", dev), "--test": ("test", test)}
+    layers += [(option, {"data": {key: path}}) for option, (key, path) in named.items() if path is not None]
+    if seed is not None:
+        layers.append(("--seed", {"seed": seed}))
+    return layers
+
+
+def configure(recipe: Recipe, layers: list[tuple[str, dict[str, Any]]], console: Console) -> Config:
+    """Lay the user's settings over the recipe; without data, put the embedded corpus and its settings between."""
+    from ctckit.config import nest, resolve
+
+    config = resolve(recipe, layers)
+    corpora = (config.data.train, config.data.dev, config.data.test)
+    if any(path is not None for path in corpora):
+        return config
+    from ctckit.data import build_demo
+
+    paths = build_demo(cache_folder() / "digits")
+    console.print(
+        "no data given: training on the embedded corpus of handwritten digits, with the recipe's settings for it",
+        highlight=False,
+    )
+    embedded = {"data": {"train": paths.train, "dev": paths.dev, "test": paths.test}}
+    demo = [(f"recipe '{recipe.name}', demo", nest(recipe.demo)), ("embedded corpus", embedded)]
+    return resolve(recipe, [*demo, *layers])
+
+
+def cache_folder() -> Path:
+    """Return where the embedded corpus is kept between runs."""
+    import os
+
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "ctckit"
+
+
+def next_folder(recipe: str) -> Path:
+    """Return the first free ``runs/RECIPE-N``."""
+    number = 1
+    while (folder := Path("runs") / f"{recipe}-{number}").exists():
+        number += 1
+    return folder
+
+
+def open_folder(folder: Path) -> None:
+    """Create the folder of the run.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written: {error.strerror}; give another --out") from error
+
+
+def fit_shown(run: Run, console: Console, max_minutes: float | None) -> Ending:
+    """Train with a display."""
+    from ctckit.cli.display import ConsoleDisplay
+    from ctckit.engine.loop import fit
+
+    seconds = float("inf") if max_minutes is None else max_minutes * 60.0
+    with ConsoleDisplay(console) as display:
+        return fit(run, display, max_seconds=seconds)
+
+
+def close(run: Run, ending: Ending, device: torch.device, console: Console) -> dict[str, Any]:
+    """Say how it ended and how to go on, and score the test corpus if the run is over."""
+    from ctckit.assemble import load_trained
+    from ctckit.engine.evaluate import evaluate
+    from ctckit.engine.history import score_row
+
+    target, best = run.config.target_wer, ending.best
+    console.print(f"{ending.reason} after epoch {run.clock.now.epoch}", highlight=False)
+    if best is None:
+        console.print(
+            "every epoch was collapsed (next to nothing emitted), so no best checkpoint was kept",
+            highlight=False,
+        )
+    else:
+        verdict = "reached" if best.val_wer <= target else "missed"
+        console.print(
+            f"best epoch {best.epoch}: {best.val_wer:.2f} % word errors on dev, target {target:g} % {verdict}",
+            highlight=False,
+        )
+    summary: dict[str, Any] = {
+        "run": str(run.folder),
+        "reason": ending.reason,
+        "best": asdict(best) if best else None,
+        "target_wer": target,
+    }
+    if ending.resumable:
+        console.print(f"go on with: ctckit train --resume {run.folder}", highlight=False)
+    if best is not None and run.config.data.test is not None and ending.reason != "interrupted":
+        trained = load_trained(run.folder, device)
+        judged, unknown = trained.judged(run.config.data.test, device)
+        scores = evaluate(trained.model, judged, trained.tokens, shift=trained.shift, device=device).scores
+        row = {
+            "corpus": str(run.config.data.test),
+            "epoch": best.epoch,
+            **score_row(scores),
+            "unknown": list(unknown),
+        }
+        run.history.append("test", **row)
+        console.print(
+            f"test: {scores.wer:.2f} % word errors (S {scores.substitution_rate:.1f}, "
+            f"D {scores.deletion_rate:.1f}, I {scores.insertion_rate:.1f}), {scores.blank_ratio:.1f} % blank frames "
+            f"(1 - U/T is {scores.blank_reference:.1f} %)",
+            highlight=False,
+        )
+        summary["test"] = row
+    return summary
+
+
+def report_dry_run(assembled: Assembled, console: Console, as_json: bool) -> None:
+    """Take three steps and print what they cost."""
+    from ctckit.engine.dry_run import dry_run
+
+    outcome = dry_run(assembled.run, assembled.longest)
+    if as_json:
+        click.echo(json.dumps(asdict(outcome)))
+        return
+    console.print(outcome.describe(), highlight=False)

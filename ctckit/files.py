@@ -1,0 +1,32 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ctckit.errors import CtckitError
+
+
+@contextmanager
+def atomic(path: Path, failure: type[CtckitError]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``path``; flush it to disk and rename it at the end.
+
+    An earlier file at ``path`` stays until the new one is complete. On any error the temporary file is removed.
+
+    Raises:
+        CtckitError: of the kind ``failure``, where the file system refuses; one line with path and reason.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise failure(f"{path}: cannot be written: {error.strerror or error}; nothing was changed") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,26 @@
+"""Registers what both recipes are made of."""
+
+from __future__ import annotations
+
+import ctckit
+from ctckit_hierarchical import monitors, penalties, schedules
+from ctckit_hierarchical.model import HierarchicalBiLSTM
+
+
+def register_components(registry: ctckit.Registry) -> None:
+    """Register model, schedules, penalties and monitors."""
+    registry.model("hierarchical_bilstm", HierarchicalBiLSTM)
+    registry.schedule("constant", schedules.Constant)
+    registry.schedule("warmup", schedules.Warmup)
+    registry.schedule("plateau", schedules.Plateau)
+    registry.schedule("warmup_plateau", schedules.WarmupPlateau)
+    registry.schedule("linear", schedules.Linear)
+    registry.schedule("cosine", schedules.Cosine)
+    registry.schedule("warmup_cosine", schedules.WarmupCosine)
+    registry.penalty("constant", penalties.Constant)
+    registry.penalty("linear_decay", penalties.LinearDecay)
+    registry.penalty("table", penalties.Table)
+    registry.penalty("bias_init", penalties.BiasInit)
+    registry.monitor("success_table", monitors.SuccessTable)
+    registry.monitor("sample_predictions", monitors.SamplePredictions)
+    registry.monitor("conditional_clipping", monitors.ConditionalClipping)

@@ -1,0 +1,164 @@
+"""The hierarchical BiLSTM: temporal convolution, frame-level BiLSTM, sequence-level BiLSTM, one projection."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import ctckit
+from ctckit import Auxiliary, ConfigError, Emissions
+
+FULL_STAGE = 2
+
+
+class HierarchicalBiLSTM(ctckit.Model):
+    """Temporal convolution, two BiLSTMs, and one projection that serves both levels.
+
+    The layout of continuous sign-language recognition (K5-P2-K5-P2, then BiLSTMs, as in VAC, ICCV 2021) and of
+    the founding document. In stage 1 the projection sits on the frame level, in stage 2 on the sequence level;
+    with ``auxiliary_weight`` it also sits on the frame level as a CTC head of its own, with shared weights as
+    in SMKD (ICCV 2021).
+
+    Args:
+        input_size: features of a frame.
+        num_classes: classes with blank.
+        hidden_size: units of each LSTM in each direction, and channels of the convolution.
+        temporal_conv: whether there is a convolution at all.
+        subsampling: input frames to an output frame; each of the two convolutions is followed by a pooling over
+            2 frames as far as this needs.
+        auxiliary_weight: weight of the frame level's CTC loss in stage 2; 0 leaves the head out.
+        dropout: probability after the convolution and after each LSTM; a phase may change it.
+
+    Raises:
+        ValueError: subsampling without convolution.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        num_classes: int,
+        hidden_size: int = 512,
+        temporal_conv: bool = True,
+        subsampling: Literal[1, 2, 4] = 1,
+        auxiliary_weight: float = 0.0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if subsampling > 1 and not temporal_conv:
+            raise ValueError(f"subsampling {subsampling} happens in the convolution; set temporal_conv = true")
+        if auxiliary_weight < 0:
+            raise ValueError(f"auxiliary_weight is {auxiliary_weight}; it must not be negative")
+        pooled = (subsampling >= 2, subsampling == 4)
+        self.poolings = sum(pooled)
+        widths = (input_size, hidden_size) if temporal_conv else ()
+        self.input_size = input_size
+        self.convolutions = nn.ModuleList(
+            TemporalConvolution(width, hidden_size, pool=pool) for width, pool in zip(widths, pooled, strict=False)
+        )
+        self.frame_lstm = BiLSTM(hidden_size if temporal_conv else input_size, hidden_size)
+        self.sequence_lstm = BiLSTM(2 * hidden_size, hidden_size)
+        self.projection = nn.Linear(2 * hidden_size, num_classes)
+        self.dropout = nn.Dropout(dropout)
+        self.auxiliary_weight = auxiliary_weight
+        self.stage = FULL_STAGE
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Emissions:
+        """Compute logits, ``[T_out, B, C]``.
+
+        Raises:
+            ValueError: the features have another width than the model.
+        """
+        if features_BTF.shape[-1] != self.input_size:
+            raise ValueError(f"features have {features_BTF.shape[-1]} columns, the model takes {self.input_size}")
+        hidden_BTH = features_BTF
+        for convolution in self.convolutions:
+            hidden_BTH, lengths_B = convolution(hidden_BTH, lengths_B)
+        frame_BTH = self.dropout(self.frame_lstm(self.dropout(hidden_BTH), lengths_B))
+        if self.stage < FULL_STAGE:
+            return Emissions(self._logits(frame_BTH), lengths_B)
+        sequence_BTH = self.dropout(self.sequence_lstm(frame_BTH, lengths_B))
+        auxiliary: tuple[Auxiliary, ...] = ()
+        if self.auxiliary_weight and self.training:
+            auxiliary = (Auxiliary("frame_head", self._logits(frame_BTH), lengths_B, self.auxiliary_weight),)
+        return Emissions(self._logits(sequence_BTH), lengths_B, auxiliary)
+
+    def output_lengths(self, lengths_B: Tensor) -> Tensor:
+        """Halve the lengths, rounding up, at each pooling."""
+        for _ in range(self.poolings):
+            lengths_B = halved(lengths_B)
+        return lengths_B
+
+    def blank_bias(self) -> Tensor:
+        """Return the projection's bias of the blank."""
+        return self.projection.bias[:1]
+
+    def set_stage(self, stage: int) -> None:
+        """Put the projection on the frame level (1) or on the sequence level (2)."""
+        if stage not in (1, FULL_STAGE):
+            raise ConfigError(f"hierarchical_bilstm has stages 1 (frame level) and 2 (full), not {stage}")
+        self.stage = stage
+
+    def _logits(self, hidden_BTH: Tensor) -> Tensor:
+        logits_BTC: Tensor = self.projection(hidden_BTH)
+        return logits_BTC.transpose(0, 1)
+
+
+class TemporalConvolution(nn.Module):
+    """Convolution over 5 frames, batch norm, ReLU, and a maximum over 2 frames where ``pool`` is set.
+
+    Padding has no influence: frames beyond a clip's length are zero before the convolution and before the
+    pooling, and are left out of the batch statistics.
+    """
+
+    KERNEL = 5
+
+    def __init__(self, width: int, channels: int, *, pool: bool) -> None:
+        super().__init__()
+        # without a bias: batch norm has its own
+        self.convolution = nn.Conv1d(width, channels, self.KERNEL, padding=self.KERNEL // 2, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
+        # rounding up keeps the last frame of an odd clip; zeros are neutral after a ReLU
+        self.pool = nn.MaxPool1d(2, ceil_mode=True) if pool else None
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Map ``[B, T, F]`` to ``[B, T_out, H]`` and the lengths with it."""
+        real_BT = real_frames(lengths_B, features_BTF.shape[1])
+        hidden_BTH = self.convolution(zero_padding(features_BTF, real_BT).transpose(1, 2)).transpose(1, 2)
+        normed_BTH = torch.zeros_like(hidden_BTH)
+        normed_BTH[real_BT] = torch.relu(self.norm(hidden_BTH[real_BT]))
+        if self.pool is None:
+            return normed_BTH, lengths_B
+        return self.pool(normed_BTH.transpose(1, 2)).transpose(1, 2), halved(lengths_B)
+
+
+class BiLSTM(nn.Module):
+    """One bidirectional LSTM layer over packed sequences, so that the backward direction starts at a clip's end."""
+
+    def __init__(self, width: int, hidden_size: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(width, hidden_size, batch_first=True, bidirectional=True)
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
+        """Map ``[B, T, F]`` to ``[B, T, 2H]``, zero beyond each clip's length."""
+        packed = pack_padded_sequence(features_BTF, lengths_B.cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = self.lstm(packed)
+        hidden_BTH, _ = pad_packed_sequence(output, batch_first=True, total_length=features_BTF.shape[1])
+        return hidden_BTH
+
+
+def halved(lengths_B: Tensor) -> Tensor:
+    """Return the lengths after pooling over 2 frames."""
+    return (lengths_B + 1) // 2
+
+
+def real_frames(lengths_B: Tensor, frames: int) -> Tensor:
+    """Return ``[B, T]``, true within each clip."""
+    return torch.arange(frames, device=lengths_B.device)[None] < lengths_B[:, None]
+
+
+def zero_padding(features_BTF: Tensor, real_BT: Tensor) -> Tensor:
+    """Set frames beyond each clip's length to zero."""
+    return features_BTF.masked_fill(~real_BT[:, :, None], 0.0)
