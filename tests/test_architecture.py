@@ -1,0 +1,182 @@
+"""The rules of ARCHITECTURE.md, checked on the syntax tree of every module."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = ROOT / "ctckit"
+PLUGINS = ROOT / "plugins"
+
+ALLOWED = {
+    "errors": set(),
+    "types": set(),
+    "files": {"errors"},
+    "actions": {"types"},
+    "interfaces": {"actions", "errors", "types"},
+    "recipe": set(),
+    "hookspecs": {"registry"},  # for its type only
+    "registry": {"errors", "interfaces", "recipe"},
+    "plugin_host": {"errors", "hookspecs", "registry"},
+    "parameters": {"errors"},
+    "config": {"errors", "recipe"},
+    "data": {"errors", "files", "types"},
+    "ops": {"errors", "types"},
+    "report": {"errors", "files"},
+    "loss": {"errors", "ops", "types"},
+    "decode": {"ops", "types"},
+    "doctor": {"data", "errors", "interfaces", "ops", "types"},
+    "engine": {
+        "actions",
+        "config",
+        "data",
+        "decode",
+        "errors",
+        "files",
+        "interfaces",
+        "loss",
+        "ops",
+        "recipe",
+        "types",
+    },
+}
+"""What each part may import of ctckit; `assemble` and `cli` stand above and may import all."""
+
+
+def modules(folder: Path) -> Iterator[Path]:
+    yield from sorted(folder.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of all that a module imports, at its top or inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            # `from ctckit import ops` names a module, `from ctckit.ops import greedy` names one too
+            found |= {f"{module}.{alias.name}" if module == "ctckit" else module for alias in node.names}
+    return found
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(CORE).parts[0].removesuffix(".py")
+
+
+def parts_imported(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("ctckit.")}
+
+
+@pytest.mark.parametrize("path", list(modules(CORE)), ids=lambda path: str(path.relative_to(ROOT)))
+def test_core_imports_in_one_direction(path: Path) -> None:
+    part = part_of(path)
+    assert not {name for name in imports(path) if name.split(".")[0].startswith("ctckit_")}, "core imports a plugin"
+    if part in ("__init__", "assemble", "cli", "testing"):
+        return
+    assert parts_imported(path) - {part} <= ALLOWED[part]
+
+
+def test_every_part_is_accounted_for() -> None:
+    present = {part_of(path) for path in modules(CORE)} - {"__init__", "assemble", "cli", "testing"}
+    assert present == set(ALLOWED)
+
+
+def test_parts_form_no_cycle() -> None:
+    # hookspecs and registry name each other's types only; the hook is declared before there is a registry
+    graph = {part: allowed for part, allowed in ALLOWED.items() if part != "hookspecs"}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", list(modules(PLUGINS)), ids=lambda path: str(path.relative_to(ROOT)))
+def test_plugins_import_only_the_public_names(path: Path) -> None:
+    own = path.relative_to(PLUGINS).parts[0]
+    import ctckit
+
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "ctckit":
+            assert rest == "" or rest in ctckit.__all__ or rest.split(".")[0] == "testing", name
+        if top.startswith("ctckit_"):
+            assert top == own
+
+
+def test_report_never_imports_torch() -> None:
+    for path in modules(CORE / "report"):
+        assert not {name for name in imports(path) if name.split(".")[0] == "torch"}
+
+
+def test_only_the_clock_writes_progress() -> None:
+    for path in modules(CORE):
+        if path in (CORE / "engine" / "clock.py", CORE / "types.py"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assigns = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == "now"
+            assert not assigns, f"{path} sets the clock"
+
+
+def test_only_apply_knows_the_kinds_of_action() -> None:
+    kinds = {
+        node.name
+        for node in ast.parse((CORE / "actions.py").read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name != "Action"
+    }
+    assert kinds
+    for path in modules(CORE):
+        if path in (CORE / "engine" / "apply.py", CORE / "actions.py", CORE / "__init__.py"):
+            continue
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert not names & kinds, path
+
+
+def test_tree_has_no_utils_and_code_is_ascii() -> None:
+    for path in [*modules(CORE), *modules(PLUGINS), *modules(ROOT / "tests"), *modules(ROOT / "benchmarks")]:
+        assert path.name != "utils.py", path
+        assert path.read_text(encoding="utf-8").isascii(), path
+
+
+def test_top_level_is_the_owners() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout, so what is tracked cannot be told")
+    names = {line.split("/")[0] for line in tracked.stdout.splitlines()}
+    assert names <= {
+        ".ci",
+        ".gitignore",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "MANIFEST.in",
+        "Makefile",
+        "README.md",
+        "benchmarks",
+        "constraints.txt",
+        "csrc",
+        "ctckit",
+        "docs",
+        "plugins",
+        "pyproject.toml",
+        "setup.py",
+        "tests",
+    }
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list"]])
+def test_help_and_listing_import_neither_torch_nor_a_plugin(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from ctckit.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False)\n"
+        "heavy = {'torch', 'h5py', 'numpy', 'pydantic', 'ctckit_hierarchical'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
