@@ -210,8 +210,7 @@ class GroupedCorpus(Corpus):
     dataset of the group, either one text or an array of tokens.
     """
 
-    def __init__(self, path: Path, file: Any, unit: Unit | None, features_key: str, transcript_key: str) ->
-    None:
+    def __init__(self, path: Path, file: Any, unit: Unit | None, features_key: str, transcript_key: str) -> None:
         super().__init__(path)
         self.unit = unit or "word"
         self.simulated = bool(file.attrs.get("simulated", False))

@@ -65,8 +65,8 @@ def import_folder(
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; it should hold one .npy file a clip")
     rows = list(_read_table(table, id_column, transcript_column, unit))
-    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in
-    sorted(folder.rglob("*.npy"))} _match(rows, files, folder, table)
+    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.npy"))}
+    _match(rows, files, folder, table)
     width, types = _check_arrays([files[row.clip_id] for row in rows])
     narrow = all(_fits_half(dtype) for dtype in types)
     with CorpusWriter(
@@ -82,8 +82,7 @@ def import_folder(
     return len(rows)
 
 
-def import_hdf5(corpus: Corpus, output: Path, *, dtype: FeatureType | None = None, overwrite: bool = False) ->
-int:
+def import_hdf5(corpus: Corpus, output: Path, *, dtype: FeatureType | None = None, overwrite: bool = False) -> int:
     """Copies an open corpus, of whatever layout, into ctckit's own format.
 
     Args:
@@ -129,8 +128,7 @@ def writer_like(
 def copy_clips(corpus: Corpus, indices: Iterable[int], writer: CorpusWriter) -> None:
     """Appends clips of a corpus to a file under way."""
     for index in indices:
-        writer.add(corpus.ids[index], corpus.features(index), corpus.transcript(index),
-        corpus.attributes(index))
+        writer.add(corpus.ids[index], corpus.features(index), corpus.transcript(index), corpus.attributes(index))
 
 
 def _fits_half(dtype: np.dtype[Any]) -> bool:
@@ -211,8 +209,7 @@ def _read_table(table: Path, id_column: str, transcript_column: str, unit: Unit)
             tokens = tokenize(" ".join(_cell(word) for word in words), unit)
             if not tokens:
                 raise DataError(
-                    f"{table}: line {line}: clip {clip_id!r}: empty transcript; complete it or remove the "
-                    "line"
+                    f"{table}: line {line}: clip {clip_id!r}: empty transcript; complete it or remove the line"
                 )
             yield _Row(line, clip_id, tokens, {name: _cell(value) for name, value in record.items()})
     except UnicodeDecodeError as error:

@@ -123,8 +123,8 @@ def read_index(file: Any, path: Path) -> PackedIndex:
         attributes[name] = _texts(dataset)
         if len(attributes[name]) != len(ids):
             raise DataError(f"{path}: damaged corpus file, attribute {name!r} has {len(attributes[name])} values")
-    notes = {k.removeprefix(NOTE_PREFIX): _text(v) for k, v in file.attrs.items() if
-    k.startswith(NOTE_PREFIX)} return PackedIndex(
+    notes = {k.removeprefix(NOTE_PREFIX): _text(v) for k, v in file.attrs.items() if k.startswith(NOTE_PREFIX)}
+    return PackedIndex(
         unit="word" if unit == "word" else "character",
         simulated=bool(file.attrs.get("simulated", False)),
         notes=notes,

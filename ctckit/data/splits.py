@@ -86,8 +86,8 @@ def split_corpus(
     chosen = set(taken)
     dev = [index for index, group in enumerate(groups) if group in chosen]
     train = [index for index, group in enumerate(groups) if group not in chosen]
-    alphabet = corpus.alphabet() or Alphabet.from_transcripts(corpus.transcript(i) for i in
-    range(len(corpus))) with ExitStack() as stack:
+    alphabet = corpus.alphabet() or Alphabet.from_transcripts(corpus.transcript(i) for i in range(len(corpus)))
+    with ExitStack() as stack:
         writers = []
         for output, indices in ((train_out, train), (dev_out, dev)):
             writer = writer_like(corpus, output, alphabet, overwrite=overwrite)

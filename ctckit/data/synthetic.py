@@ -84,8 +84,7 @@ class SyntheticSpec:
             raise ConfigError(f"part is {self.part!r}; it is train, dev or test")
 
 
-def simulate(path: Path, spec: SyntheticSpec, *, overwrite: bool = False, progress: Progress | None = None) ->
-None:
+def simulate(path: Path, spec: SyntheticSpec, *, overwrite: bool = False, progress: Progress | None = None) -> None:
     """Writes a corpus of random label sequences, in constant memory.
 
     Args:
@@ -189,8 +188,8 @@ class _Voice:
         self._seed = seed
         self._noise = np.float32(noise)
         # Row by row from one stream: state n looks alike however many states there are.
-        self._means = np.random.default_rng((seed, 0)).standard_normal((states, feature_size),
-        dtype=np.float32) self._means[0] = 0.0
+        self._means = np.random.default_rng((seed, 0)).standard_normal((states, feature_size), dtype=np.float32)
+        self._means[0] = 0.0
         self._signers: dict[str, npt.NDArray[np.float32]] = {}
 
     def speak(
