@@ -79,8 +79,12 @@ class CorpusWriter:
         if not self.path.parent.is_dir():
             raise DataError(f"{self.path}: the folder {self.path.parent} does not exist; create it first")
         self._temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:12]}.partial")
+        try:
+            self._sink = _Sink(self._temporary)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written ({error.strerror}); choose another folder") from error
         with self._discarding("cannot be written"):
-            self._file = h5py.File(self._temporary, "w-")
+            self._file = h5py.File(self._sink, "w")
             attrs = self._file.attrs
             attrs["format"], attrs["version"], attrs["unit"], attrs["simulated"] = (
                 FORMAT,
@@ -145,6 +149,7 @@ class CorpusWriter:
         targets = self._encode(tokens, where)
         with self._discarding("writing failed"):
             self._store(features_TF)
+            self._sink.check()
         self._ids[clip_id] = None
         self._offsets.append(self._offsets[-1] + len(features_TF))
         self._targets.append(targets)
@@ -182,13 +187,19 @@ class CorpusWriter:
             for name in names:
                 group.create_dataset(name, data=[one.get(name, "") for one in self._attributes], dtype=text)
             self._file.close()
-            _sync(self._temporary)
+            self._sink.check()
+            self._sink.sync()
+            self._sink.close()
 
     def publish(self) -> None:
         """Gives the prepared file its name."""
         with self._discarding("cannot be renamed"):
             self._temporary.replace(self.path)
-            _sync(self.path.parent)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def discard(self) -> None:
         """Removes what was written so far."""
@@ -197,6 +208,7 @@ class CorpusWriter:
             # reason.
             with contextlib.suppress(OSError, RuntimeError, ValueError):
                 self._file.close()
+        self._sink.close()
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
 
@@ -255,9 +267,58 @@ class CorpusWriter:
             raise
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class _Sink:
+    """The file below HDF5, which shows HDF5 no errors.
+
+    The HDF5 library cannot close a file that it cannot write: on a full disk it fails again for every object that
+    is still open and may crash the process at exit. So the first error is kept for `check`, and whatever comes
+    after it is thrown away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("x+b", buffering=0)
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """Raises the first error there was."""
+        if self._error is not None:
+            raise self._error
+
+    def sync(self) -> None:
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while len(rest) and self._error is None:
+            try:
+                rest = rest[self._stream.write(rest) :]
+            except OSError as error:
+                self._error = error
+        return size
+
+    def truncate(self, size: int) -> int:
+        if self._error is None:
+            try:
+                return self._stream.truncate(size)
+            except OSError as error:
+                self._error = error
+        return size
+
+    def read(self, size: int = -1) -> bytes:
+        return self._stream.read(size) or b""
+
+    def readinto(self, buffer: Any) -> int:
+        return self._stream.readinto(buffer) or 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def flush(self) -> None:
+        """Nothing is buffered here."""
