@@ -168,8 +168,8 @@ class FeaturePipeline:
         if (state["mean"] is None) != (state["scale"] is None):
             raise CheckpointError("feature pipeline: mean and scale must come together")
         if state["mean"] is not None:
-            pipeline._mean = np.array(state["mean"], dtype=np.float32)
-            pipeline._scale = np.array(state["scale"], dtype=np.float32)
+            pipeline._mean = state["mean"].cpu().numpy().astype(np.float32)
+            pipeline._scale = state["scale"].cpu().numpy().astype(np.float32)
             for name, value in (("mean", pipeline._mean), ("scale", pipeline._scale)):
                 if value.shape != (pipeline.output_size,):
                     raise CheckpointError(
