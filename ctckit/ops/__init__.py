@@ -101,9 +101,7 @@ def penalized_log_softmax_with_path(
         ValueError: An argument is malformed, or an utterance holds NaN or +inf.
     """
     _check(logits_TBC, lengths_B)
-    log_probs, *path = _run(
-        "penalized_log_softmax_with_path", logits_TBC, lengths_B, checks.check_shift(shift)
-    )
+    log_probs, *path = _run("penalized_log_softmax_with_path", logits_TBC, lengths_B, checks.check_shift(shift))
     return log_probs, GreedyPaths(*path)
 
 

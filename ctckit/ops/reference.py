@@ -106,9 +106,7 @@ def _spans(index_BT: Tensor, score_BT: Tensor, width: int) -> tuple[Tensor, Tens
     return starts.masked_fill(empty, -1), (starts + lengths).masked_fill(empty, -1), means
 
 
-def greedy(
-    logits: Tensor, lengths: Tensor, shift: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def greedy(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Tokens, counts, starts, ends, scores [B, T] and utterance scores [B] of the best path."""
     frames = logits.shape[0]
     best, best_logit, logsumexp, blank_logit = (x.t() for x in frame_stats(logits, lengths))
@@ -132,9 +130,9 @@ def sweep(
     _check_lengths("lengths", lengths, frames)
     blank = _is_blank(best_logit, blank_logit, shifts.double().view(-1, 1, 1))
     path = torch.where(blank, BLANK, best).masked_fill(~_alive(lengths, frames), -1)
-    path = path.transpose(1, 2).reshape(-1, frames)
-    index, begins, counts = _runs(path, frames)
     kinds = shifts.shape[0]
+    path = path.transpose(1, 2).reshape(kinds * batch, frames)
+    index, begins, counts = _runs(path, frames)
     return _tokens(path, index, begins).view(kinds, batch, frames), counts.view(kinds, batch)
 
 

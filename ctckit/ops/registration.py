@@ -17,8 +17,7 @@ from ctckit.ops import reference
 
 _SCHEMAS = {
     "frame_stats": "(Tensor logits, Tensor lengths) -> (Tensor, Tensor, Tensor, Tensor)",
-    "greedy": "(Tensor logits, Tensor lengths, float shift)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "greedy": "(Tensor logits, Tensor lengths, float shift) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     "penalized_log_softmax": "(Tensor logits, float shift) -> Tensor",
     "penalized_log_softmax_backward": "(Tensor grad, Tensor log_probs) -> Tensor",
     "penalized_log_softmax_with_path": "(Tensor logits, Tensor lengths, float shift)"
@@ -73,9 +72,7 @@ def _fake_penalized_log_softmax_backward(grad: Tensor, log_probs: Tensor) -> Ten
     return torch.empty_like(log_probs)
 
 
-def _fake_penalized_log_softmax_with_path(
-    logits: Tensor, lengths: Tensor, shift: float
-) -> tuple[Tensor, ...]:
+def _fake_penalized_log_softmax_with_path(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, ...]:
     return torch.empty_like(logits), *_greedy_shapes(logits)
 
 
@@ -137,9 +134,7 @@ def _backward_log_softmax(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None,
     return _log_softmax_gradient(ctx, grad), None
 
 
-def _backward_log_softmax_with_path(
-    ctx: Any, grad: Tensor | None, *_path: Any
-) -> tuple[Tensor | None, None, None]:
+def _backward_log_softmax_with_path(ctx: Any, grad: Tensor | None, *_path: Any) -> tuple[Tensor | None, None, None]:
     return _log_softmax_gradient(ctx, grad), None, None
 
 

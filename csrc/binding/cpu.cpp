@@ -1,0 +1,239 @@
+// The ops on CPU: checks every argument, allocates, calls the kernels, reports what they found.
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include <tuple>
+
+#include "../cpu/kernels.h"
+#include "tensors.h"
+
+namespace ctckit {
+namespace {
+
+Pool torch_threads() {
+  return {static_cast<int64_t>(torch::stable::get_num_threads()),
+          [](int64_t tasks, void (*body)(int64_t, int64_t, void*), void* context) {
+            torch::stable::parallel_for(0, tasks, 1, [=](int64_t begin, int64_t end) { body(begin, end, context); });
+          }};
+}
+
+// A small integer tensor of any strides, copied: kernels read it often.
+std::vector<int64_t> values_of(const Tensor& tensor) {
+  const auto* data = static_cast<const int64_t*>(tensor.data_ptr());
+  const int64_t rows = tensor.size(0), columns = tensor.dim() == 2 ? tensor.size(1) : 1;
+  const int64_t row_stride = tensor.stride(0), column_stride = tensor.dim() == 2 ? tensor.stride(1) : 0;
+  std::vector<int64_t> values;
+  values.reserve(static_cast<size_t>(rows * columns));
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) values.push_back(data[i * row_stride + j * column_stride]);
+  }
+  return values;
+}
+
+std::vector<int64_t> lengths_of(const char* name, const Tensor& tensor, const Tensor& logits, int64_t B,
+                                int64_t limit) {
+  check_integers(tensor, logits, 1, B, (std::string(name) + ": expected int64 [B] on the logits' device").c_str());
+  std::vector<int64_t> lengths = values_of(tensor);
+  for (int64_t b = 0; b < B; ++b) {
+    if (lengths[b] < 0 || lengths[b] > limit) {
+      refuse(std::string(name) + ": " + std::to_string(lengths[b]) + " of utterance " + std::to_string(b) +
+             " is outside 0.." + std::to_string(limit));
+    }
+  }
+  return lengths;
+}
+
+struct CheckedTargets {
+  std::vector<int64_t> labels, lengths;
+  int64_t S;
+
+  CheckedTargets(const Tensor& targets, const Tensor& target_lengths, const Tensor& logits, const Shape& shape) {
+    check_integers(targets, logits, 2, shape.B, "targets: expected int64 [B, S] on the logits' device");
+    S = targets.size(1);
+    lengths = lengths_of("target_lengths", target_lengths, logits, shape.B, S);
+    labels = values_of(targets);
+    for (int64_t b = 0; b < shape.B; ++b) {
+      for (int64_t u = 0; u < lengths[b]; ++u) {
+        const int64_t label = labels[b * S + u];
+        if (label <= kBlank || label >= shape.C) {
+          refuse("targets: label " + std::to_string(label) + " of utterance " + std::to_string(b) + " is outside 1.." +
+                 std::to_string(shape.C - 1));
+        }
+      }
+    }
+  }
+  Targets view() const { return {labels.data(), lengths.data(), S}; }
+};
+
+void report(int64_t bad, int64_t T) {
+  if (bad >= 0) refuse(bad_frame(bad, T));
+}
+
+// A new tensor as large as the logits. The kernel of the operating system clears fresh memory page by page, at
+// several times the cost of writing it; huge pages, where it grants them on request, make that bearable.
+Tensor large_output(const Tensor& logits) {
+  Tensor out = torch::stable::empty_like(logits);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kHuge = uintptr_t{1} << 21;
+  const auto begin = reinterpret_cast<uintptr_t>(out.data_ptr());
+  const uintptr_t from = (begin + kHuge - 1) / kHuge * kHuge;
+  const uintptr_t to = (begin + static_cast<uintptr_t>(out.numel()) * out.element_size()) / kHuge * kHuge;
+  // Advice: a refusal changes nothing but the time it takes.
+  if (to > from) {
+    (void)madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+  }
+#endif
+  return out;
+}
+
+using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+using Five = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Six = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Seven = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+Four frame_stats(const Tensor& logits, const Tensor& lengths) {
+  const Shape shape = check_logits(logits);
+  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+  const View view = view_of(logits);
+  const ScalarType working = working_type(view.type);
+  const Tensor best = make(logits, {shape.T, shape.B}, ScalarType::Long);
+  const Tensor best_logit = make(logits, {shape.T, shape.B}, working);
+  const Tensor logsumexp = make(logits, {shape.T, shape.B}, working);
+  const Tensor blank_logit = make(logits, {shape.T, shape.B}, working);
+  report(kernels().frame_stats(torch_threads(), view, shape, frames.data(), static_cast<int64_t*>(best.data_ptr()),
+                               best_logit.data_ptr(), logsumexp.data_ptr(), blank_logit.data_ptr()),
+         shape.T);
+  return {best, best_logit, logsumexp, blank_logit};
+}
+
+Six greedy(const Tensor& logits, const Tensor& lengths, double shift) {
+  const Shape shape = check_logits(logits);
+  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+  const GreedyTensors out(logits, shape);
+  const PathOutput path = out.output();
+  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, frames.data(), shift, nullptr, &path), shape.T);
+  return {out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
+}
+
+Tensor penalized_log_softmax(const Tensor& logits, double shift) {
+  const Shape shape = check_logits(logits);
+  const Tensor log_probs = large_output(logits);
+  const View out = view_of(log_probs);
+  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, nullptr, shift, &out, nullptr), shape.T);
+  return log_probs;
+}
+
+Seven penalized_log_softmax_with_path(const Tensor& logits, const Tensor& lengths, double shift) {
+  const Shape shape = check_logits(logits);
+  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+  const Tensor log_probs = large_output(logits);
+  const View view = view_of(log_probs);
+  const GreedyTensors out(logits, shape);
+  const PathOutput path = out.output();
+  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, frames.data(), shift, &view, &path), shape.T);
+  return {log_probs, out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
+}
+
+Tensor penalized_log_softmax_backward(const Tensor& grad, const Tensor& log_probs) {
+  const Shape shape = check_logits(log_probs);
+  check_like(grad, log_probs, "grad: does not match log_probs");
+  const Tensor out = large_output(log_probs);
+  kernels().log_softmax_backward(torch_threads(), view_of(grad), view_of(log_probs), shape, view_of(out));
+  return out;
+}
+
+std::tuple<Tensor, Tensor, Tensor> ctc_loss(const Tensor& logits, const Tensor& targets, const Tensor& lengths,
+                                            const Tensor& target_lengths, double shift, bool path_domain,
+                                            bool with_gradient) {
+  const Shape shape = check_logits(logits);
+  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+  const CheckedTargets checked(targets, target_lengths, logits, shape);
+  const View view = view_of(logits);
+  const ScalarType working = working_type(view.type);
+  const Tensor losses = make(logits, {shape.B}, working);
+  const Tensor norms = make(logits, {shape.T, shape.B, 2}, working);
+  const Tensor occupancy = make(logits, {shape.B, shape.T, checked.S + 1}, working);
+  report(kernels().ctc_loss(torch_threads(), view, shape, frames.data(), checked.view(), shift, path_domain,
+                            with_gradient, losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr()),
+         shape.T);
+  if (with_gradient) return {losses, norms, occupancy};
+  return {losses, make(logits, {0}, working), make(logits, {0}, working)};
+}
+
+Tensor ctc_loss_backward(const Tensor& grad_losses, const Tensor& logits, const Tensor& targets, const Tensor& lengths,
+                         const Tensor& target_lengths, const Tensor& losses, const Tensor& norms,
+                         const Tensor& occupancy, double norm_shift) {
+  const Shape shape = check_logits(logits);
+  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+  const CheckedTargets checked(targets, target_lengths, logits, shape);
+  // The gradient of a sum arrives as one number expanded to [B].
+  const Tensor weights = grad_losses.is_contiguous() ? grad_losses : torch::stable::clone(grad_losses);
+  check_working(weights, logits, shape.B, "grad_losses: expected [B] of the working type");
+  check_working(losses, logits, shape.B, "losses: expected [B] of the working type");
+  check_working(norms, logits, shape.T * shape.B * 2, "norms: expected [T, B, 2] of the working type");
+  check_working(occupancy, logits, shape.T * shape.B * (checked.S + 1),
+                "occupancy: expected [B, T, S + 1] of the working type");
+  const Tensor grad = large_output(logits);
+  kernels().ctc_loss_backward(torch_threads(), weights.data_ptr(), view_of(logits), shape, frames.data(),
+                              checked.view(), losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr(), norm_shift,
+                              view_of(grad));
+  return grad;
+}
+
+Five align(const Tensor& logits, const Tensor& targets, const Tensor& lengths, const Tensor& target_lengths,
+           double shift) {
+  const Shape shape = check_logits(logits);
+  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+  const CheckedTargets checked(targets, target_lengths, logits, shape);
+  const View view = view_of(logits);
+  const ScalarType working = working_type(view.type);
+  const Tensor norms = make(logits, {shape.T, shape.B, 2}, working);
+  const Tensor columns = make(logits, {shape.B, shape.T, checked.S + 1}, working);
+  const AlignmentTensors out(logits, shape, checked.S);
+  report(kernels().align(torch_threads(), view, shape, frames.data(), checked.view(), shift, norms.data_ptr(),
+                         columns.data_ptr(), out.output()),
+         shape.T);
+  return {out.paths, out.starts, out.ends, out.scores, out.utterance_scores};
+}
+
+std::tuple<Tensor, Tensor> sweep(const Tensor& best, const Tensor& best_logit, const Tensor& blank_logit,
+                                 const Tensor& lengths, const Tensor& shifts) {
+  check(best.dim() == 2 && best.scalar_type() == ScalarType::Long && best.is_contiguous(),
+        "best: expected contiguous int64 [T, B]");
+  const Shape shape{best.size(0), best.size(1), 0};
+  const auto frames = lengths_of("lengths", lengths, best, shape.B, shape.T);
+  for (const Tensor* logit : {&best_logit, &blank_logit}) {
+    check(logit->numel() == best.numel() && logit->is_contiguous() && same_device(*logit, best) &&
+              logit->scalar_type() == best_logit.scalar_type(),
+          "best_logit, blank_logit: expected contiguous tensors that match best");
+  }
+  const ScalarType type = best_logit.scalar_type();
+  check(type == ScalarType::Float || type == ScalarType::Double, "best_logit: expected float32 or float64");
+  check(shifts.dim() == 1 && shifts.scalar_type() == ScalarType::Double && shifts.is_contiguous() &&
+            same_device(shifts, best),
+        "shifts: expected contiguous float64 [K]");
+  const int64_t K = shifts.size(0);
+  const Tensor tokens = make(best, {K, shape.B, shape.T}, ScalarType::Long);
+  const Tensor counts = make(best, {K, shape.B}, ScalarType::Long);
+  kernels().sweep(torch_threads(), shape, type == ScalarType::Double, static_cast<const int64_t*>(best.data_ptr()),
+                  best_logit.data_ptr(), blank_logit.data_ptr(), frames.data(),
+                  static_cast<const double*>(shifts.data_ptr()), K, static_cast<int64_t*>(tokens.data_ptr()),
+                  static_cast<int64_t*>(counts.data_ptr()));
+  return {tokens, counts};
+}
+
+}  // namespace
+}  // namespace ctckit
+
+STABLE_TORCH_LIBRARY_IMPL(ctckit, CPU, m) {
+  m.impl("frame_stats", TORCH_BOX(&ctckit::frame_stats));
+  m.impl("greedy", TORCH_BOX(&ctckit::greedy));
+  m.impl("penalized_log_softmax", TORCH_BOX(&ctckit::penalized_log_softmax));
+  m.impl("penalized_log_softmax_backward", TORCH_BOX(&ctckit::penalized_log_softmax_backward));
+  m.impl("penalized_log_softmax_with_path", TORCH_BOX(&ctckit::penalized_log_softmax_with_path));
+  m.impl("ctc_loss", TORCH_BOX(&ctckit::ctc_loss));
+  m.impl("ctc_loss_backward", TORCH_BOX(&ctckit::ctc_loss_backward));
+  m.impl("align", TORCH_BOX(&ctckit::align));
+  m.impl("sweep", TORCH_BOX(&ctckit::sweep));
+}
