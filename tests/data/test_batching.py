@@ -55,6 +55,7 @@ def test_buckets_save_padding_and_keep_batches_in_random_order():
     padded = sum(len(batch) * frames[batch].max() for batch in batches)
     assert 1 - frames.sum() / padded < 0.12  # a plain shuffle pads about 40 %
     longest = [frames[batch].max() for batch in batches]
+    assert longest[:12] != sorted(longest[:12], reverse=True)  # a bucket of 12 batches came sorted
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.5
 
 

@@ -203,17 +203,17 @@ def test_an4_split(an4, tmp_path):
 def test_figures_of_a_corpus(grouped):
     path = grouped(
         {
-            "a": (np.ones((8, 2)), {"transcript": "X X Y", "speaker": "s"}),
+            "a": (np.ones((15, 2)), {"transcript": "X X Y", "speaker": "s"}),
             "b": (np.ones((40, 2)), {"transcript": "X", "speaker": "t"}),
         }
     )
     figures = describe(open_corpus(path), subsampling=4)
-    assert (figures.clips, figures.frames, figures.tokens, figures.labels, figures.labels_once) == (2, 48, 4, 2, 1)
-    assert figures.frames_per_token == 12
-    assert figures.blank_reference == pytest.approx(100 * (1 - 4 / 12))
-    # Two output frames for X X Y, which needs four: three labels and a blank between the two X.
+    assert (figures.clips, figures.frames, figures.tokens, figures.labels, figures.labels_once) == (2, 55, 4, 2, 1)
+    assert figures.frames_per_token == 13.75
+    assert figures.blank_reference == pytest.approx(100 * (1 - 4 / 13))
+    # Three output frames for X X Y, which needs four: three labels and a blank between the two X.
     (clip,) = figures.infeasible
-    assert (clip.clip_id, clip.output_frames, clip.tokens, clip.repeats) == ("a", 2, 3, 1)
+    assert (clip.clip_id, clip.output_frames, clip.tokens, clip.repeats) == ("a", 3, 3, 1)
     assert figures.most_frequent == (("X", 3), ("Y", 1))
     assert figures.attributes == {"speaker": 2}
     assert json.loads(json.dumps(figures.to_dict()))["clips"] == 2
