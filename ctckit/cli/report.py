@@ -1,0 +1,33 @@
+"""``ctckit report``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="RUN/report.html by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def report(run: Path, out: Path | None, as_json: bool) -> None:
+    """Write the report of RUN, a folder that holds a history.jsonl, as one HTML file.
+
+    It says whether training left the unigram plateau, when, and what the model emits since: charts, findings,
+    actions, every epoch. The file needs no network and nothing beside it. A run may still be going on.
+    """
+    from ctckit.report.html import write_report
+    from ctckit.report.summary import read_summary
+    from ctckit.report.verdict import as_json as to_json
+    from ctckit.report.verdict import judge
+
+    summary = read_summary(run)
+    verdict = judge(summary)
+    path = out if out is not None else (run.parent if run.is_file() else run) / "report.html"
+    write_report(summary, verdict, path)
+    if as_json:
+        click.echo(json.dumps({"report": str(path), **to_json(summary, verdict)}))
+    else:
+        click.echo(f"{path}\n{verdict.text}")

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctckit.report.summary import Summary, summarise
+from ctckit.report.verdict import Verdict, as_json, blank_reading, judge
+
+from .histories import LEFT, SILENT, end_row, epoch_row, finding, run_row
+
+
+def read(rows: list[dict[str, Any]]) -> tuple[Summary, Verdict]:
+    summary = summarise(rows, Path("runs/toy-1/history.jsonl"))
+    return summary, judge(summary)
+
+
+def test_left_plateau_names_epoch_losses_errors_and_blanks() -> None:
+    summary, verdict = read(LEFT)
+    assert (verdict.state, verdict.tone) == ("left_plateau", "good")
+    assert verdict.headline == "Left the unigram plateau in epoch 3; best WER 31.2 % in epoch 4."
+    assert verdict.evidence == (
+        "Epoch 3 (main_phase): training loss 4.02 of 4.31 nats per token (7 % below), "
+        "with learning rate 0.001, path blank shift -0.5, auxiliary CTC loss on frame_head.",
+        "Last epoch 6: training loss 1.90 of 4.31 nats per token (56 % below).",
+        "Best epoch 4: 31.2 % WER (S 12.1, D 14.0, I 5.1) on dev; target 30 % missed by 1.2 points.",
+        "92.0 % of dev frames are blank where 1 - U/T is 91.0 %: healthy spikes.",
+        "Finished after 6 epochs.",
+    )
+    assert summary.target_reached is False
+    assert [(phase.name, phase.planned, len(phase.epochs)) for phase in summary.phases] == [
+        ("warmup", 2, 2),
+        ("main_phase", 4, 4),
+    ]
+
+
+def test_never_left() -> None:
+    rows = [run_row(), *(epoch_row(n, 4.30, (0, 500, 0)) for n in range(1, 7)), end_row("finished", 6)]
+    _, verdict = read(rows)
+    assert (verdict.state, verdict.tone) == ("on_plateau", "bad")
+    assert verdict.headline == "Never left the unigram plateau in 6 epochs."
+    assert "the network still ignores its input" in verdict.evidence[0]
+
+
+def test_never_left_and_all_collapsed_has_no_best_epoch() -> None:
+    rows = [run_row(), *(epoch_row(n, 4.30, SILENT) for n in range(1, 7)), end_row("finished", 6)]
+    summary, verdict = read(rows)
+    assert verdict.headline == "Never left the unigram plateau in 6 epochs, and every epoch was collapsed."
+    assert summary.best is None
+    assert summary.target_reached is False
+    assert any(
+        sentence.startswith("Nothing counts as a best epoch: the last has 99.0 % WER")
+        for sentence in verdict.evidence
+    )
+
+
+def test_collapsed_although_the_loss_left_the_plateau() -> None:
+    rows = [run_row(), epoch_row(1, 4.4, SILENT), epoch_row(2, 3.0, SILENT), end_row("stopped by a monitor", 2)]
+    _, verdict = read(rows)
+    assert (verdict.state, verdict.tone) == ("collapsed", "bad")
+    assert "every epoch was collapsed" in verdict.headline
+    assert verdict.evidence[-1] == "Stopped by a monitor after 2 of 6 epochs."
+
+
+def test_collapse_at_the_end_is_said() -> None:
+    _, verdict = read([*LEFT[:5], epoch_row(5, 2.0, SILENT), end_row("finished", 5)])
+    assert (verdict.state, verdict.tone) == ("collapsed", "attention")
+    assert "the last epoch is collapsed" in verdict.headline
+
+
+def test_falling_back_is_no_escape() -> None:
+    summary, verdict = read([*LEFT[:5], epoch_row(5, 4.3, SILENT), end_row("finished", 5)])
+    assert verdict.state == "fell_back"
+    assert verdict.headline == "Left the unigram plateau in epoch 3 and fell back onto it by epoch 5."
+    assert summary.left_plateau is None
+
+
+def test_the_escape_that_counts_is_the_last_one() -> None:
+    summary, verdict = read([*LEFT[:4], epoch_row(4, 4.3, SILENT), epoch_row(5, 3.0, (0, 500, 0))])
+    assert summary.left_plateau is not None
+    assert summary.left_plateau.epoch == 5
+    assert "in epoch 5 for good (first in epoch 3)" in verdict.headline
+
+
+def test_unfinished_run_is_still_on_the_plateau_not_never_off_it() -> None:
+    _, verdict = read(LEFT[:3])
+    assert verdict.headline == "Still on the unigram plateau after 2 of 6 epochs, and every epoch was collapsed."
+    assert verdict.tone == "attention"
+    assert verdict.evidence[-1].startswith("Unfinished: 2 of 6 epochs done and no closing row")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("interrupted", "Interrupted after 3 of 6 epochs"), ("out of time", "Ran out of time after 3 of 6 epochs")],
+)
+def test_interrupted(reason: str, words: str) -> None:
+    _, verdict = read([*LEFT[:4], end_row(reason, 4)])
+    assert verdict.evidence[-1] == f"{words}; it can be resumed."
+
+
+def test_resumed_several_times() -> None:
+    resume = [{"kind": "resume", "epoch": epoch, "update": 0} for epoch in (2, 4)]
+    rows = [*LEFT[:3], resume[0], *LEFT[3:5], resume[1], *LEFT[5:]]
+    summary, verdict = read(rows)
+    assert summary.resumed == (2, 4)
+    assert "Resumed at epochs 2, 4." in verdict.evidence
+
+
+def test_resuming_after_an_end_makes_the_run_unfinished_again() -> None:
+    summary, _ = read([*LEFT[:4], end_row("interrupted", 3), {"kind": "resume", "epoch": 3, "update": 30}])
+    assert summary.ending is None
+
+
+def test_actions_come_with_their_values_and_findings() -> None:
+    action = {
+        "kind": "action",
+        "epoch": 4,
+        "monitor": "contingency",
+        "action": "ScaleLearningRate",
+        "factor": 0.3,
+        "finding": finding(),
+    }
+    summary, verdict = read([*LEFT[:5], action, *LEFT[5:]])
+    (event,) = summary.actions
+    assert (event.action, event.values, event.rule) == ("ScaleLearningRate", {"factor": 0.3}, "loss_stalls")
+    assert "Monitors changed the course of the run: ScaleLearningRate after epoch 4." in verdict.evidence
+    told = as_json(summary, verdict)
+    assert told["actions"] == [{"epoch": 4, "action": "ScaleLearningRate", "factor": 0.3, "rule": "loss_stalls"}]
+    assert (told["left_plateau"], told["best"]["epoch"], told["target_reached"]) == (3, 4, False)
+
+
+def test_test_scores() -> None:
+    row = epoch_row(4, 2.6, (200, 100, 50))
+    row |= {"kind": "test", "corpus": "test.h5", "wer": row.pop("val_wer"), "loss": 2.6, "unknown": ["X"]}
+    summary, verdict = read([*LEFT, row])
+    assert summary.tests[0].unknown == ("X",)
+    assert "Test corpus test.h5, checkpoint of epoch 4: 35.0 % WER (S 20.0, D 10.0, I 5.0)." in verdict.evidence
+
+
+def test_no_epochs() -> None:
+    summary, verdict = read([run_row()])
+    assert (verdict.state, verdict.tone) == ("no_epochs", "neutral")
+    assert as_json(summary, verdict)["best"] is None
+
+
+def test_best_epoch_is_the_training_loops_rule() -> None:
+    rows = [
+        run_row(),
+        epoch_row(1, 3.0, (0, 899, 0)),
+        epoch_row(2, 2.0, (0, 899, 0)),
+        epoch_row(3, 1.0, (0, 0, 0), collapsed=True),
+        epoch_row(4, 0.5, (0, 0, 0), val_wer=None),
+    ]
+    summary, _ = read(rows)
+    assert summary.best is not None
+    assert summary.best.epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reading"),
+    [
+        ({}, "healthy spikes"),
+        ({"blank_ratio": 97.7, "blank_reference": 97.7}, "healthy spikes"),
+        ({"blank_ratio": 97.0}, "more blanks than the labels leave room for"),
+        ({"blank_ratio": 60.0}, "labels are held over several frames"),
+        ({"blank_ratio": 5.0, "insertions": 600}, "too few blanks, labels are inserted"),
+        ({"collapsed": True}, "blanks swallow the labels"),
+        ({"blank_ratio": None}, ""),
+    ],
+)
+def test_blank_share_is_read_beside_its_reference(changes: dict[str, Any], reading: str) -> None:
+    summary, _ = read([run_row(), epoch_row(1, 1.0, (100, 100, 50), **changes)])
+    assert blank_reading(summary.epochs[0].dev) == reading
+
+
+def test_null_figures_are_said_to_be_not_finite() -> None:
+    rows = [run_row(plateau_loss=None), epoch_row(1, None, SILENT, val_wer=None, plateau_loss=None)]
+    _, verdict = read(rows)
+    assert "training loss not finite of not finite nats per token" in verdict.evidence[0]
