@@ -221,7 +221,7 @@ def load_trained(path: Path, device: torch.device) -> Trained:
     stage = config.phases[state["clock"]["now"]["phase"]].stage
     if stage is not None:
         model.set_stage(stage)
-    shift = float(state["evaluation_shift"])
+    shift = float(state["judged_shift"])
     bias = model.blank_bias()
     if bias is not None and shift:
         with torch.no_grad():

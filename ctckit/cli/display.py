@@ -67,7 +67,7 @@ class ConsoleDisplay:
             f"{val.unique_nonblank:13d}    {result.learning_rate:<8.2g} {result.shift:<6.3g}"
         )
         marks = ("*" if best else "") + (" on the plateau" if result.on_plateau else "")
-        self._console.print(escape(f"{line} {marks}"), highlight=False, soft_wrap=True)
+        self._console.print(escape(f"{line} {marks}"))
 
     def finding(self, finding: Finding, action: Action | None) -> None:
         """Print a finding, and what was done about it."""

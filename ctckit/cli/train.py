@@ -42,6 +42,7 @@ DEFAULT_PLUGIN = "hierarchical_fixed"
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/RECIPE-N by default.")
 @click.option("--seed", type=int, help="Same as --set seed=N.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; measured at the start by default.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop in time, ready to resume.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--dry-run", is_flag=True, help="Take three steps, report time and memory, write nothing.")
@@ -57,6 +58,7 @@ def train(
     out: Path | None,
     seed: int | None,
     device: str,
+    threads: int | None,
     max_minutes: float | None,
     resume: Path | None,
     dry_run: bool,
@@ -79,7 +81,7 @@ def train(
     from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.plugin_host import load_plugins
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     chosen = choose_device(device)
     if resume is not None:
         fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run)
@@ -105,9 +107,10 @@ def train(
     assembled = assemble(config, registry, sources, folder, chosen, resume=state)
     run = assembled.run
     if assembled.dropped:
-        console.print(f"left out {len(assembled.dropped)} clips without a CTC path:", highlight=False)
+        console.print(f"left out {len(assembled.dropped)} clips without a CTC path:")
         for clip in assembled.dropped:
-            console.print(f"  {clip}", highlight=False, markup=False)
+            console.print(f"  {clip}", markup=False)
+    set_threads(run, threads, console)
     if dry_run:
         report_dry_run(assembled, console, as_json)
         return
@@ -117,7 +120,7 @@ def train(
         run.history.append("run", **provenance(run, sources), dropped=dropped)
     else:
         run.history.append("resume", epoch=run.clock.now.epoch, update=run.clock.now.update)
-    console.print(f"run {folder}: recipe {config.recipe}, {len(run.tokens)} classes, {chosen}", highlight=False)
+    console.print(f"run {folder}: recipe {config.recipe}, {len(run.tokens)} classes, {chosen}")
     ending = fit_shown(run, console, max_minutes)
     summary = close(run, ending, chosen, console)
     if as_json:
@@ -132,7 +135,7 @@ def load_with_recipe(plugins: Sequence[str], console: Console) -> tuple[Registry
     if registry.recipes:
         return registry, sources
     if plugins:
-        console.print(f"no recipe in {', '.join(plugins)}: using that of {DEFAULT_PLUGIN}", highlight=False)
+        console.print(f"no recipe in {', '.join(plugins)}: using that of {DEFAULT_PLUGIN}")
     return load_plugins([*plugins, DEFAULT_PLUGIN])
 
 
@@ -184,7 +187,6 @@ def configure(recipe: Recipe, layers: list[tuple[str, dict[str, Any]]], console:
     paths = build_demo(cache_folder() / "digits")
     console.print(
         "no data given: training on the embedded corpus of handwritten digits, with the recipe's settings for it",
-        highlight=False,
     )
     embedded = {"data": {"train": paths.train, "dev": paths.dev, "test": paths.test}}
     demo = [(f"recipe '{recipe.name}', demo", nest(recipe.demo)), ("embedded corpus", embedded)]
@@ -222,6 +224,20 @@ def open_folder(folder: Path) -> None:
         raise CheckpointError(f"{folder}: cannot be written: {error.strerror}; give another --out") from error
 
 
+def set_threads(run: Run, threads: int | None, console: Console) -> None:
+    """Set the number of CPU threads: as asked for, or the faster of one and all."""
+    import torch
+
+    from ctckit.engine.threads import choose_threads
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    elif run.device.type == "cpu" and torch.get_num_threads() > 1:
+        choice = choose_threads(run)
+        tried = ", ".join(f"{count}: {1e3 * seconds:.0f} ms" for count, seconds in sorted(choice.seconds.items()))
+        console.print(f"threads: {choice.threads} (a batch takes with {tried})")
+
+
 def fit_shown(run: Run, console: Console, max_minutes: float | None) -> Ending:
     """Train with a display."""
     from ctckit.cli.display import ConsoleDisplay
@@ -239,17 +255,15 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
     from ctckit.engine.history import score_row
 
     target, best = run.config.target_wer, ending.best
-    console.print(f"{ending.reason} after epoch {run.clock.now.epoch}", highlight=False)
+    console.print(f"{ending.reason} after epoch {run.clock.now.epoch}")
     if best is None:
         console.print(
             "every epoch was collapsed (next to nothing emitted), so no best checkpoint was kept",
-            highlight=False,
         )
     else:
         verdict = "reached" if best.val_wer <= target else "missed"
         console.print(
             f"best epoch {best.epoch}: {best.val_wer:.2f} % word errors on dev, target {target:g} % {verdict}",
-            highlight=False,
         )
     summary: dict[str, Any] = {
         "run": str(run.folder),
@@ -258,7 +272,7 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
         "target_wer": target,
     }
     if ending.resumable:
-        console.print(f"go on with: ctckit train --resume {run.folder}", highlight=False)
+        console.print(f"go on with: ctckit train --resume {run.folder}")
     if best is not None and run.config.data.test is not None and ending.reason != "interrupted":
         trained = load_trained(run.folder, device)
         judged, unknown = trained.judged(run.config.data.test, device)
@@ -274,7 +288,6 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
             f"test: {scores.wer:.2f} % word errors (S {scores.substitution_rate:.1f}, "
             f"D {scores.deletion_rate:.1f}, I {scores.insertion_rate:.1f}), {scores.blank_ratio:.1f} % blank frames "
             f"(1 - U/T is {scores.blank_reference:.1f} %)",
-            highlight=False,
         )
         summary["test"] = row
     return summary
@@ -288,4 +301,4 @@ def report_dry_run(assembled: Assembled, console: Console, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps(asdict(outcome)))
         return
-    console.print(outcome.describe(), highlight=False)
+    console.print(outcome.describe())

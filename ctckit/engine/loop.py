@@ -149,7 +149,8 @@ def train_epoch(run: Run) -> Iterator[StepResult]:
 def judge(run: Run) -> EpochResult:
     """Score the finished epoch on a fixed part of the training corpus and on dev, under the shift in force."""
     began = time.monotonic()
-    shift, totals, settings = run.evaluation_shift(), run.totals, run.phase.settings
+    totals, settings = run.totals, run.phase.settings
+    run.judged_shift = shift = run.evaluation_shift()
     train, dev = (
         evaluate(run.model, part, run.tokens, shift=shift, device=run.device)
         for part in (run.train_sample, run.dev)
@@ -179,7 +180,6 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
     run.history.append("epoch", **epoch_row(result))
     improved = is_better(result, run.best)
     if improved:
-        # before anybody adjusts anything, so that the best is kept with the shift under which it was judged
         run.best = Best(result.at.epoch, result.val.wer, result.val.loss)
         run.save("best")
     display.epoch(result, improved)

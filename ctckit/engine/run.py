@@ -70,6 +70,7 @@ class Run:
         dev: batches of the dev corpus.
         plateau_loss: unigram plateau of the training corpus, nats per token.
         folder: where history and checkpoints go.
+        judged_shift: logit shift under which the last epoch was judged; what decoding a checkpoint applies.
     """
 
     config: Config
@@ -90,6 +91,7 @@ class Run:
     adjustments: Adjustments = field(default_factory=Adjustments)
     totals: EpochTotals = field(default_factory=EpochTotals)
     best: Best | None = None
+    judged_shift: float = 0.0
 
     @property
     def phase(self) -> ActivePhase:
@@ -108,8 +110,6 @@ class Run:
 
     def evaluation_shift(self) -> float:
         """Return the logit shift under which to evaluate, nats; a path shift has no counterpart there."""
-        if not self.clock.now.phase:
-            return 0.0
         held = self.domain == "logit" and self.config.evaluation.logit_shift == "same"
         return self.shift() if held else 0.0
 
@@ -161,6 +161,7 @@ class Run:
         self.adjustments = Adjustments(**{**state["adjustments"], "keep": tuple(state["adjustments"]["keep"])})
         self.totals = EpochTotals(**{**state["totals"], "auxiliary": Counter(state["totals"]["auxiliary"])})
         self.best = Best(**state["best"]) if state["best"] else None
+        self.judged_shift = state["judged_shift"]
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -194,5 +195,5 @@ class Run:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "history_size": self.history.size,
-            "evaluation_shift": self.evaluation_shift(),
+            "judged_shift": self.judged_shift,
         }

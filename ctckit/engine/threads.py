@@ -1,0 +1,49 @@
+"""How many CPU threads a step is fastest with. For small recurrent models it is one, by a factor of several."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ctckit.engine.run import Run
+from ctckit.loss import training_loss
+
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadChoice:
+    """The number of threads chosen, and the time of a step with each number tried, in seconds."""
+
+    threads: int
+    seconds: dict[int, float]
+
+
+def choose_threads(run: Run) -> ThreadChoice:
+    """Time forward and backward of one batch with one thread and with all, and set torch to the faster.
+
+    Works on a copy of the model and in a forked random state, so that nothing of the run changes. Timings differ
+    from machine to machine and threads change the last bits of sums: give a number for exact repetition.
+    """
+    batch = next(run.train.epoch(0))
+    everything = torch.get_num_threads()
+    seconds = {}
+    with torch.random.fork_rng(devices=[]):
+        model = copy.deepcopy(run.model).train()
+        for threads in {1, everything}:
+            torch.set_num_threads(threads)
+            timings = []
+            for _ in range(REPEATS):
+                began = time.perf_counter()
+                loss = training_loss(
+                    model(batch.features_BTF, batch.lengths_B), batch, shift=0.0, domain="logit"
+                ).total
+                torch.autograd.backward(loss)
+                timings.append(time.perf_counter() - began)
+            seconds[threads] = min(timings)
+    fastest = min(seconds, key=seconds.__getitem__)
+    torch.set_num_threads(fastest)
+    return ThreadChoice(fastest, seconds)

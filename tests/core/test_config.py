@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctckit import ConfigError
+from ctckit.config import from_json, nest, parse_assignment, read_toml, resolve, to_json
+from ctckit_hierarchical.fixed import RECIPE
+
+
+def config(*layers: dict[str, Any]) -> Any:
+    return resolve(RECIPE, [(f"layer {n}", layer) for n, layer in enumerate(layers)])
+
+
+def test_later_layers_win_and_the_rest_of_the_recipe_stays() -> None:
+    made = config({"batch_size": 8, "model": {"hidden_size": 64}}, {"batch_size": 4})
+    assert made.batch_size == 4
+    assert made.model.params == {"hidden_size": 64, "temporal_conv": True, "subsampling": 1}
+    assert list(made.phases) == ["warmup", "exploration", "consolidation", "fine_tuning"]
+
+
+def test_a_star_reaches_every_phase() -> None:
+    made = config(nest({"phases.*.epochs": 3}))
+    assert {phase.epochs for phase in made.phases.values()} == {3}
+
+
+def test_naming_another_component_drops_the_parameters_of_the_old() -> None:
+    made = config(nest({"phases.exploration.penalty.name": "constant", "phases.exploration.penalty.value": -1.0}))
+    penalty = made.phases["exploration"].penalty
+    assert (penalty.name, penalty.params) == ("constant", {"value": -1.0})
+
+
+def test_the_same_component_keeps_its_other_parameters() -> None:
+    made = config(nest({"phases.exploration.penalty.domain": "path"}))
+    assert made.phases["exploration"].penalty.params == {"start": -3.0, "end": -1.5, "domain": "path"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batchsize": 8}, "layer 0: unknown key 'batchsize'; did you mean 'batch_size'?"),
+        (nest({"data.trian": "x"}), "layer 0: unknown key 'data.trian'; did you mean 'train'?"),
+        (nest({"phases.warmup.epoch": 1}), "unknown key 'phases.warmup.epoch'; did you mean 'epochs'?"),
+        (nest({"phases.warmpu.epochs": 1}), "unknown phase 'warmpu'; did you mean 'warmup'?"),
+        ({"batch_size": 0}, "batch_size = 0: input should be greater than or equal to 1"),
+        (nest({"phases.warmup.dropout": 1.5}), "phases.warmup.dropout = 1.5: input should be less than 1"),
+        (nest({"data.unit": "letter"}), "data.unit = 'letter': input should be 'word' or 'character'"),
+    ],
+)
+def test_every_key_is_consumed_or_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        config(settings)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("batch_size=8", {"batch_size": 8}),
+        ("model.hidden_size=64", {"model": {"hidden_size": 64}}),
+        ("data.unit=character", {"data": {"unit": "character"}}),
+        ("phases.warmup.penalty=none", {"phases": {"warmup": {"penalty": None}}}),
+        ("data.normalize=none", {"data": {"normalize": "none"}}),
+        ("data.train=/a=b.h5", {"data": {"train": "/a=b.h5"}}),
+    ],
+)
+def test_assignments_are_toml_or_text(text: str, expected: dict[str, Any]) -> None:
+    assert parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["batch_size", "=3"])
+def test_an_assignment_needs_key_and_value(text: str) -> None:
+    with pytest.raises(ConfigError, match="write key=value"):
+        parse_assignment(text)
+
+
+def test_toml_errors_name_the_file(tmp_path: Path) -> None:
+    broken = tmp_path / "run.toml"
+    broken.write_text("batch_size = ")
+    with pytest.raises(ConfigError, match=r"run\.toml: not valid TOML"):
+        read_toml(broken)
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read"):
+        read_toml(tmp_path / "absent.toml")
+
+
+def test_json_round_trip() -> None:
+    made = config({"batch_size": 3})
+    assert from_json(to_json(made)) == made

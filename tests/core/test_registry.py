@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctckit import ConfigError, Penalty, PluginError, Progress, Registry, plugin_host
+from ctckit.parameters import construct, parameters_of
+from ctckit.plugin_host import find_plugin, installed_plugins, load_plugins
+
+
+@dataclass
+class Half(Penalty):
+    value: float = -0.5
+    often: int = 1
+
+    def shift(self, at: Progress) -> float:
+        return self.value
+
+
+@dataclass
+class Other(Half):
+    pass
+
+
+def test_a_name_taken_by_another_is_refused_and_by_the_same_is_not() -> None:
+    registry = Registry()
+    registry.registering("plugin 'a'")
+    registry.penalty("half", Half)
+    registry.registering("plugin 'b'")
+    registry.penalty("half", Half)
+    assert registry.penalties["half"].plugin == "plugin 'a'"
+    with pytest.raises(PluginError, match="penalty 'half' is registered twice, by plugin 'a' and by plugin 'b'"):
+        registry.penalty("half", Other)
+
+
+def test_unknown_names_get_a_suggestion() -> None:
+    registry = Registry()
+    registry.penalty("half", Half)
+    with pytest.raises(ConfigError, match="unknown penalty 'hlaf'; did you mean 'half'"):
+        registry.penalties.find("hlaf")
+    with pytest.raises(ConfigError, match="unknown model 'x'; there is none"):
+        registry.models.find("x")
+
+
+def test_what_is_no_component_is_refused() -> None:
+    registry = Registry()
+    with pytest.raises(PluginError, match=r"pass a class derived from ctckit\.Penalty"):
+        registry.penalty("half", Half())  # type: ignore[arg-type]
+    with pytest.raises(PluginError, match=r"as schedule 'half'; pass a class derived from ctckit\.Schedule"):
+        registry.schedule("half", Half)  # type: ignore[arg-type]
+
+    class Unfinished(Penalty):
+        pass
+
+    with pytest.raises(PluginError, match="lacks the method shift"):
+        registry.penalty("unfinished", Unfinished)  # type: ignore[type-abstract]
+
+
+def test_parameters_come_from_the_signature() -> None:
+    assert [(p.name, p.annotation, p.default) for p in parameters_of(Half)] == [
+        ("value", float, -0.5),
+        ("often", int, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"vlaue": 1}, "penalty 'half': unknown parameter 'vlaue'; did you mean 'value'?"),
+        ({"often": "x"}, "penalty 'half': often = 'x': input should be a valid integer"),
+    ],
+)
+def test_parameters_are_checked(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        construct(Half, "penalty 'half'", params)
+    assert message in str(error.value)
+
+
+def test_parameters_are_converted() -> None:
+    assert construct(Half, "", {"value": "-2", "often": 3}) == Half(-2.0, 3)
+
+
+# --- the plugin host ---------------------------------------------------------------------------------------
+
+
+def write_plugin(folder: Path, body: str) -> str:
+    path = folder / "experiment.py"
+    path.write_text(textwrap.dedent(body))
+    return str(path)
+
+
+GOOD = """
+    from dataclasses import dataclass
+    import ctckit
+
+    @dataclass
+    class Flat(ctckit.Penalty):
+        def shift(self, at):
+            return -0.25
+
+    @ctckit.hookimpl
+    def ctckit_register(registry):
+        registry.penalty("flat", Flat)
+"""
+
+
+def test_a_single_file_is_a_plugin(tmp_path: Path) -> None:
+    path = write_plugin(tmp_path, GOOD)
+    registry, (source,) = load_plugins([path])
+    assert "flat" in registry.penalties
+    assert source.version.startswith("sha256:")
+    assert source.name == path
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (GOOD.replace("@ctckit.hookimpl", ""), "is not decorated; put @ctckit.hookimpl above it"),
+        (GOOD.replace("def ctckit_register", "def ctckit_regsiter"), "there is 'ctckit_regsiter', misspelt?"),
+        (GOOD.replace("(registry):", "(registrar):").replace("registry.p", "registrar.p"), "wrong arguments"),
+        ("import absent_module", "cannot be imported: ModuleNotFoundError: No module named 'absent_module'"),
+        ("x = (", "cannot be imported: SyntaxError"),
+        (GOOD.replace('"flat", Flat', '"flat", Nothing'), "failed in ctckit_register: NameError"),
+    ],
+    ids=["undecorated", "misspelt", "arguments", "import", "syntax", "raises"],
+)
+def test_a_broken_plugin_is_named_with_its_error(tmp_path: Path, body: str, message: str) -> None:
+    path = write_plugin(tmp_path, body)
+    with pytest.raises(PluginError) as error:
+        load_plugins([path])
+    assert message in str(error.value)
+    assert path in str(error.value)
+    assert "sha256:" in str(error.value)
+
+
+def test_unknown_plugins_get_a_suggestion() -> None:
+    with pytest.raises(PluginError, match="unknown plugin 'hierarchical_fixd'; did you mean 'hierarchical_fixed'"):
+        find_plugin("hierarchical_fixd")
+    with pytest.raises(PluginError, match=r"plugin file absent\.py does not exist"):
+        find_plugin("absent.py")
+
+
+def test_first_party_plugins_are_installed_like_any_other() -> None:
+    names = {source.name: source for source in installed_plugins()}
+    assert names["hierarchical_fixed"].distribution == "ctckit"
+    registry, _ = load_plugins(["hierarchical_fixed", "hierarchical_multistage"])
+    assert set(registry.recipes) == {"hierarchical_fixed", "hierarchical_multistage"}
+
+
+class FakeDistribution:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.version = "1.0"
+
+
+class FakePoint(EntryPoint):
+    dist = None  # type: ignore[assignment]
+
+
+def fake_point(name: str, value: str, distribution: str) -> Any:
+    point = FakePoint(name, value, "ctckit")
+    object.__setattr__(point, "dist", FakeDistribution(distribution))
+    return point
+
+
+def test_two_distributions_that_claim_a_name_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [fake_point("cosine", "one", "ctckit-one"), fake_point("cosine", "two", "ctckit-two")]
+    monkeypatch.setattr(plugin_host.importlib.metadata, "entry_points", lambda group: points)
+    with pytest.raises(PluginError, match=r"'cosine' is claimed by ctckit-one 1\.0 and ctckit-two 1\.0"):
+        find_plugin("cosine")
+
+
+def test_a_broken_neighbour_is_listed_and_never_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [fake_point("broken", "module_that_is_not_there", "ctckit-broken")]
+    monkeypatch.setattr(plugin_host.importlib.metadata, "entry_points", lambda group: points)
+    assert [source.name for source in installed_plugins()] == ["broken"]
+    with pytest.raises(PluginError, match=r"plugin 'broken' \(ctckit-broken 1\.0, module_that_is_not_there\)"):
+        load_plugins(["broken"])

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+from ctckit import ClipLength, Finding, Hypothesis
+from ctckit_hierarchical.monitors import ConditionalClipping, SamplePredictions, SuccessTable
+
+
+def test_the_success_table_speaks_at_the_end_of_each_phase(make_epoch: Any) -> None:
+    table = SuccessTable()
+    assert table.observe(make_epoch(19, phase_epochs=20)) == []
+    assert table.observe(make_epoch(20, phase_epochs=20, phase="elsewhere")) == []
+    (finding,) = table.observe(
+        make_epoch(20, phase_epochs=20, reference_labels=966, unique_nonblank=300, blank_frames=70, substitutions=5)
+    )
+    assert isinstance(finding, Finding)
+    assert finding.evidence["val_wer"] == 70.0
+    assert (finding.evidence["val_wer_hit"], finding.evidence["blank_ratio_hit"]) == (True, True)
+    assert finding.evidence["unique_nonblank_hit"] is True
+    assert finding.severity == "info"
+
+
+def test_each_miss_is_named(make_epoch: Any) -> None:
+    (finding,) = SuccessTable().observe(
+        make_epoch(
+            20,
+            phase_epochs=20,
+            deletions=9,
+            reference_labels=966,
+            unique_nonblank=299,
+            blank_frames=71,
+            loss=4.1,
+        )
+    )
+    assert isinstance(finding, Finding)
+    assert {name: hit for name, hit in finding.evidence.items() if name.endswith("_hit")} == {
+        "val_wer_hit": False,
+        "blank_ratio_hit": False,
+        "unique_nonblank_hit": False,
+        "overfit_ratio_hit": False,
+    }
+    assert finding.severity == "warning"
+    assert finding.message.count("missed") == 4
+
+
+def test_label_counts_are_scaled_to_the_corpus(make_epoch: Any) -> None:
+    for emitted, hit in ((31, False), (32, True)):  # 300 of 966 is 31.06 of 100
+        (finding,) = SuccessTable().observe(make_epoch(20, reference_labels=100, unique_nonblank=emitted))
+        assert isinstance(finding, Finding)
+        assert finding.evidence["unique_nonblank_hit"] is hit
+
+
+def test_a_sample_is_shown_every_ten_epochs(make_epoch: Any) -> None:
+    sample = Hypothesis("clip-7", ("A", "B", "C"), ("A", "C"), (0, 4), (1, 5), (-0.1, -0.2), 0, 1, 0)
+    monitor = SamplePredictions()
+    assert monitor.observe(make_epoch(9, samples=(sample,))) == []
+    (finding,) = monitor.observe(make_epoch(10, samples=(sample,)))
+    assert isinstance(finding, Finding)
+    assert finding.evidence["overlap"] == 2
+    assert (finding.evidence["target_length"], finding.evidence["predicted_length"]) == (3, 2)
+    assert "wanted [A B C], got [A C]" in finding.message
+
+
+def test_clipping_needs_its_phase_and_both_conditions(make_epoch: Any) -> None:
+    monitor = ConditionalClipping()
+    holds = {"phase": "consolidation", "loss": 2.9, "train_loss": 0.9}
+    (action,) = monitor.observe(make_epoch(**holds))
+    assert isinstance(action, ClipLength)
+    assert action.max_frames == 300
+    assert action.finding.rule == "overfit_on_length"
+    assert monitor.observe(make_epoch(**{**holds, "phase": "exploration"})) == []
+    assert monitor.observe(make_epoch(**{**holds, "loss": 3.1})) == []
+    assert monitor.observe(make_epoch(**{**holds, "train_loss": 1.0})) == []
+    assert monitor.observe(make_epoch(**holds, max_frames=300)) == []
