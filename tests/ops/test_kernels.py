@@ -1,0 +1,177 @@
+"""The compiled kernels against the reference in float64, on random problems; for this machine's best instruction
+set, and (through test_backends.py) for the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ctckit import ops
+from ctckit.ops import reference
+
+from .closeness import assert_right
+from .problems import DTYPES, make, problems
+
+OPS = torch.ops.ctckit
+EXAMPLES = settings(max_examples=150, deadline=None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> None:
+    if ops.backend().name == "reference":
+        pytest.skip(ops.backend().reason)
+
+
+def wide(logits):
+    return logits.double()
+
+
+@EXAMPLES
+@given(problems())
+def test_frame_stats(problem):
+    logits, lengths = problem.logits, problem.lengths
+    got, own = OPS.frame_stats(logits, lengths), reference.frame_stats(logits, lengths)
+    truth = reference.frame_stats(wide(logits), lengths)
+    for name, *values in zip(ops.FrameStats._fields, got, own, truth, strict=True):
+        assert_right(name, *values)
+
+
+@EXAMPLES
+@given(problems())
+def test_greedy(problem):
+    logits, lengths, shift = problem.logits, problem.lengths, problem.shift
+    got, own = OPS.greedy(logits, lengths, shift), reference.greedy(logits, lengths, shift)
+    truth = reference.greedy(wide(logits), lengths, shift)
+    for name, *values in zip(ops.GreedyPaths._fields, got, own, truth, strict=True):
+        assert_right(name, *values, scale=float(max(logits.shape[0], 1)))
+
+
+@EXAMPLES
+@given(problems())
+def test_log_softmax_with_path(problem):
+    logits, lengths, shift = problem.logits, problem.lengths, problem.shift
+    log_probs, *path = OPS.penalized_log_softmax_with_path(logits, lengths, shift)
+    own = reference.penalized_log_softmax(logits, shift)
+    assert_right("log_probs", log_probs, own, reference.penalized_log_softmax(wide(logits), shift))
+    assert log_probs.stride() == torch.empty_like(logits).stride()
+    assert torch.equal(log_probs, OPS.penalized_log_softmax(logits, shift))
+    for alone, fused in zip(OPS.greedy(logits, lengths, shift), path, strict=True):
+        assert torch.equal(alone, fused)
+
+
+@EXAMPLES
+@given(problems(), st.booleans())
+def test_log_softmax_backward(problem, expanded):
+    log_probs = reference.penalized_log_softmax(problem.logits, problem.shift)
+    grad = torch.ones((), dtype=log_probs.dtype).expand(log_probs.shape)
+    if not expanded:
+        grad = torch.randn(log_probs.shape, generator=torch.Generator().manual_seed(1)).to(log_probs.dtype)
+    got = OPS.penalized_log_softmax_backward(grad, log_probs)
+    own = reference.penalized_log_softmax_backward(grad, log_probs)
+    truth = reference.penalized_log_softmax_backward(grad.double(), log_probs.double())
+    assert_right("grad", got, own, truth, scale=float(log_probs.shape[2]))
+
+
+@EXAMPLES
+@given(problems(), st.booleans())
+def test_ctc_loss(problem, path_domain):
+    logits, targets, lengths, target_lengths, shift = problem
+    rest = (targets, lengths, target_lengths, shift, path_domain, True)
+    got, own = OPS.ctc_loss(logits, *rest), reference.ctc_loss(logits, *rest)
+    truth = reference.ctc_loss(wide(logits), *rest)
+    spread = logits.double().masked_fill(logits == -torch.inf, 0).abs().amax() if logits.numel() else 0.0
+    assert_right("losses", got[0], own[0], truth[0], scale=float(1 + logits.shape[0] * spread))
+    finite = truth[0] < torch.inf
+    # In "huge" logits a rounding of the row maximum in float16 or float32 is exact, so this holds as it stands.
+    assert_right("occupancy", got[2][finite], own[2][finite], truth[2][finite])
+    without = OPS.ctc_loss(logits, *rest[:-1], False)
+    assert torch.equal(without[0], got[0])
+    assert without[1].numel() == without[2].numel() == 0
+
+    weights = torch.rand(logits.shape[1], generator=torch.Generator().manual_seed(2)).to(got[0].dtype)
+    arguments = (targets, lengths, target_lengths)
+    norm_shift = 0.0 if path_domain else shift
+    gradient = OPS.ctc_loss_backward(weights, logits, *arguments, *got, norm_shift)
+    own_gradient = reference.ctc_loss_backward(weights, logits, *arguments, *own, norm_shift)
+    true_gradient = reference.ctc_loss_backward(weights.double(), wide(logits), *arguments, *truth, norm_shift)
+    assert_right("gradient", gradient, own_gradient, true_gradient)
+    assert gradient.stride() == torch.empty_like(logits).stride()
+    assert not gradient[:, ~finite].any()
+
+
+@EXAMPLES
+@given(problems())
+def test_align(problem):
+    logits, *rest = problem
+    got, own, truth = (
+        op(x, *rest) for op, x in ((OPS.align, logits), (reference.align, logits), (reference.align, wide(logits)))
+    )
+    spread = logits.double().masked_fill(logits == -torch.inf, 0).abs().amax() if logits.numel() else 0.0
+    for name, *values in zip(ops.Alignment._fields, got, own, truth, strict=True):
+        assert_right(name, *values, scale=float(1 + logits.shape[0] * spread))
+
+
+@EXAMPLES
+@given(problems(), st.lists(st.sampled_from([0.0, -0.5, -1.0, -3.0, -20.0, 2.0]), max_size=6))
+def test_sweep_is_greedy_for_each_shift(problem, shifts):
+    stats = ops.frame_stats(problem.logits, problem.lengths)
+    tokens, counts = ops.sweep(stats, problem.lengths, shifts)
+    assert tokens.shape == (len(shifts), problem.logits.shape[1], problem.logits.shape[0])
+    for k, shift in enumerate(shifts):
+        path = ops.greedy(problem.logits, problem.lengths, shift)
+        assert torch.equal(tokens[k], path.tokens_BS)
+        assert torch.equal(counts[k], path.counts_B)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(40, 5, 966), (33, 2, 1031), (500, 1, 40), (2, 70, 129)])
+def test_large_shapes(dtype, shape):
+    problem = make(shape=shape, width=17, dtype=dtype, shift=-0.7)
+    logits, *rest = problem
+    for path_domain in (False, True):
+        got, truth = (
+            op(x, *rest, path_domain, True)
+            for op, x in ((OPS.ctc_loss, logits), (reference.ctc_loss, wide(logits)))
+        )
+        finite = truth[0] < torch.inf
+        torch.testing.assert_close(got[0].double(), truth[0], rtol=2e-6, atol=1e-4)
+        torch.testing.assert_close(got[2][finite].double(), truth[2][finite], rtol=1e-6, atol=1e-6)
+    for got, truth in zip(
+        OPS.greedy(logits, rest[1], -0.7), reference.greedy(wide(logits), rest[1], -0.7), strict=True
+    ):
+        torch.testing.assert_close(got.double(), truth.double(), rtol=2e-6, atol=1e-5)
+    for got, truth in zip(OPS.align(logits, *rest), reference.align(wide(logits), *rest), strict=True):
+        torch.testing.assert_close(got.double(), truth.double(), rtol=2e-6, atol=1e-4)
+
+
+def test_gradient_meets_the_figure_at_the_seed_shape():
+    """Relative L2 error against float64 of at most 2e-6; torch's own is a thousand times that."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(350, 4, 966, generator=generator)
+    targets = torch.randint(1, 966, (4, 8), generator=generator)
+    rest = (targets, torch.full((4,), 350), torch.full((4,), 8))
+    for shift, path_domain in ((0.0, False), (-1.0, False), (-1.0, True)):
+        got = OPS.ctc_loss(logits, *rest, shift, path_domain, True)
+        truth = reference.ctc_loss(wide(logits), *rest, shift, path_domain, True)
+        norm_shift = 0.0 if path_domain else shift
+        ours = OPS.ctc_loss_backward(torch.ones(4), logits, *rest, *got, norm_shift).double()
+        want = reference.ctc_loss_backward(torch.ones(4).double(), wide(logits), *rest, *truth, norm_shift)
+        assert float((ours - want).norm() / want.norm()) < 2e-6
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e12, 1e20, 1e37])
+def test_numbers_at_the_edge_of_float32(scale):
+    problem = make(shape=(9, 2, 20), width=2)
+    logits = problem.logits * scale
+    losses, _, occupancy = OPS.ctc_loss(logits, *problem[1:4], 0.0, False, True)
+    truth = reference.ctc_loss(wide(logits), *problem[1:4], 0.0, False, True)
+    if scale < 2.0**49:
+        torch.testing.assert_close(occupancy.double(), truth[2], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(losses.double(), truth[0], rtol=1e-6, atol=1e-6)
+    else:  # larger gaps between logits all count as 2^49 nats: still a distribution over paths
+        alive = torch.arange(9) < problem.lengths.unsqueeze(1)
+        torch.testing.assert_close(occupancy.sum(2), alive.float(), rtol=1e-6, atol=1e-6)
+    got = OPS.greedy(logits, problem.lengths, 0.0)
+    assert torch.equal(got[0], reference.greedy(wide(logits), problem.lengths, 0.0)[0])
