@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ctckit.errors import CtckitError
@@ -29,4 +29,6 @@ def atomic(path: Path, failure: type[CtckitError]) -> Iterator[Path]:
     except OSError as error:
         raise failure(f"{path}: cannot be written: {error.strerror or error}; nothing was changed") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # NotADirectoryError here would hide the failure that it comes from
+        with suppress(FileNotFoundError, NotADirectoryError):
+            temporary.unlink()

@@ -286,8 +286,8 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
         run.history.append("test", **row)
         console.print(
             f"test: {scores.wer:.2f} % word errors (S {scores.substitution_rate:.1f}, "
-            f"D {scores.deletion_rate:.1f}, I {scores.insertion_rate:.1f}), {scores.blank_ratio:.1f} % blank frames "
-            f"(1 - U/T is {scores.blank_reference:.1f} %)",
+            f"D {scores.deletion_rate:.1f}, I {scores.insertion_rate:.1f}), "
+            f"{scores.blank_ratio:.1f} % blank frames (1 - U/T is {scores.blank_reference:.1f} %)"
         )
         summary["test"] = row
     return summary

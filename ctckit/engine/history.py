@@ -132,7 +132,8 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         DataError: the file is missing, or a line is not JSON.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # not splitlines(): a clip id may hold one of the other line separators of Unicode
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; give the folder of a run") from error
     rows = []

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from ctckit import CheckpointError, DataError
+from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
+from ctckit.engine.history import History, read_history
+from ctckit.files import atomic
+
+
+def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.pt", {"weights": torch.arange(3), "names": ["x"], "best": None})
+    state = load_checkpoint(tmp_path / "a.pt")
+    assert torch.equal(state["weights"], torch.arange(3))
+    assert (state["names"], state["best"]) == (["x"], None)
+
+
+def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"value": 1})
+
+    def full_disk(_state: object, file: Path) -> None:
+        Path(file).write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc] . unexpected pos\nmore lines")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(CheckpointError, match=r"a\.pt: cannot be written: \[enforce fail") as error:
+        save_checkpoint(path, {"value": 2})
+    assert "\n" not in str(error.value)
+    assert load_checkpoint(path)["value"] == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_unreadable_checkpoints_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"value": torch.zeros(1000)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    for broken, message in ((path, "not a readable checkpoint"), (tmp_path / "b.pt", "no such checkpoint")):
+        with pytest.raises(CheckpointError, match=message) as error:
+            load_checkpoint(broken)
+        assert "\n" not in str(error.value)
+    torch.save({"format": 99}, path)
+    with pytest.raises(CheckpointError, match="format 99, this ctckit reads 1"):
+        load_checkpoint(path)
+
+
+def test_history_rows_survive_and_infinities_become_null(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    history.append("run", seed=1)
+    size = history.size
+    history.append("epoch", clip="a\u2028b", val_loss=math.inf, nested={"x": [math.nan, 1.5]})
+    assert read_history(history.path)[1] == {
+        "kind": "epoch",
+        "clip": "a\u2028b",
+        "val_loss": None,
+        "nested": {"x": [None, 1.5]},
+    }
+    history.truncate(size)
+    assert read_history(history.path) == [{"kind": "run", "seed": 1}]
+    with pytest.raises(DataError, match="was changed"):
+        history.truncate(size + 1)
+
+
+def test_a_broken_history_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"kind": "run"}\n{"kind": ')
+    with pytest.raises(DataError, match=r"history\.jsonl, line 2: not JSON"):
+        read_history(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_history(tmp_path / "absent.jsonl")
+
+
+def test_atomic_writes_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "a.txt"
+    with atomic(path, DataError) as temporary:
+        temporary.write_text("one")
+
+    def fail_half_way() -> None:
+        with atomic(path, DataError) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert path.read_text() == "one"
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"), atomic(tmp_path / "file" / "b.txt", DataError):
+        pass
