@@ -271,13 +271,17 @@ class _Sink:
     """The file below HDF5, which shows HDF5 no errors.
 
     The HDF5 library cannot close a file that it cannot write: on a full disk it fails again for every object that
-    is still open and may crash the process at exit. So the first error is kept for `check`, and whatever comes
-    after it is thrown away.
+    is still open, and may crash the process. So the first error is kept for `check`, and what is written from then
+    on is kept in memory, where HDF5 finds it again until the file is closed. That is little: the writer checks
+    after every clip.
     """
 
     def __init__(self, path: Path) -> None:
         self._stream = path.open("x+b", buffering=0)
         self._error: OSError | None = None
+        self._kept: list[tuple[int, bytes]] = []
+        self._position = 0
+        self._size = 0
 
     def check(self) -> None:
         """Raises the first error there was."""
@@ -289,36 +293,59 @@ class _Sink:
 
     def close(self) -> None:
         self._stream.close()
+        self._kept.clear()
 
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
         size = len(rest)
-        while len(rest) and self._error is None:
+        if self._error is None:
             try:
-                rest = rest[self._stream.write(rest) :]
+                self._stream.seek(self._position)
+                while len(rest):
+                    rest = rest[self._stream.write(rest) :]
             except OSError as error:
                 self._error = error
+        if len(rest):
+            self._kept.append((self._position + size - len(rest), bytes(rest)))
+        self._position += size
+        self._size = max(self._size, self._position)
         return size
 
     def truncate(self, size: int) -> int:
+        self._size = size
         if self._error is None:
             try:
-                return self._stream.truncate(size)
+                self._stream.truncate(size)
             except OSError as error:
                 self._error = error
         return size
 
-    def read(self, size: int = -1) -> bytes:
-        return self._stream.read(size) or b""
-
     def readinto(self, buffer: Any) -> int:
-        return self._stream.readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        start, size = self._position, len(view)
+        self._stream.seek(start)
+        done = 0
+        while done < size and (more := self._stream.readinto(view[done:])):
+            done += more
+        view[done:] = bytes(size - done)
+        for place, data in self._kept:
+            first, last = max(start, place), min(start + size, place + len(data))
+            if first < last:
+                view[first - start : last - start] = data[first - place : last - place]
+        self._position += size
+        return size
+
+    def read(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        self.readinto(buffer)
+        return bytes(buffer)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._stream.seek(offset, whence)
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        return self._position
 
     def tell(self) -> int:
-        return self._stream.tell()
+        return self._position
 
     def flush(self) -> None:
         """Nothing is buffered here."""
