@@ -166,11 +166,13 @@ class _Assembler(Dataset["_Parts | _Failure"]):
         targets = [self._targets[int(index)] for index in selection]
         lengths = [len(clip) for clip in clips]
         target_lengths = [len(target) for target in targets]
-        features_BTF = torch.zeros(len(clips), max(lengths), self._pipeline.output_size)
+        # Empty, not zeros: each value is then written once.
+        features_BTF = torch.empty(len(clips), max(lengths), self._pipeline.output_size)
         targets_BS = torch.full((len(clips), max(target_lengths)), TARGET_PADDING)
         features, padded_targets = features_BTF.numpy(), targets_BS.numpy()
         for row, (clip, target) in enumerate(zip(clips, targets, strict=True)):
             features[row, : len(clip)] = clip
+            features[row, len(clip) :] = 0.0
             padded_targets[row, : len(target)] = target
         clip_ids = tuple(self._corpus.ids[int(index)] for index in selection)
         return clip_ids, features_BTF, torch.tensor(lengths), targets_BS, torch.tensor(target_lengths)

@@ -91,6 +91,22 @@ def test_one_group_a_clip(grouped):
         corpus.attribute("signer", 0)
 
 
+@pytest.mark.parametrize("dtype", ["<f2", ">f2", "<f4", ">f4", "f8", "u1", "i4", "?"])
+def test_every_stored_type_keeps_its_values(grouped, dtype):
+    values = np.array([[0, 1, 1, 0]] if dtype == "?" else [[0, 1, 3, 100]])
+    features = open_corpus(grouped({"a": (values.astype(dtype), {"transcript": "x"})})).features(0)
+    assert features.dtype == np.float32
+    assert features.dtype.isnative
+    assert features.tolist() == values.tolist()
+
+
+def test_all_halves_are_converted_exactly(grouped):
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(-1, 8)
+    features = open_corpus(grouped({"a": (halves, {"transcript": "x"})})).features(0)
+    np.testing.assert_array_equal(features.view(np.uint32), halves.astype(np.float32).view(np.uint32))
+
+
 def test_other_keys_and_transcripts_as_datasets(tmp_path):
     with h5py.File(tmp_path / "c.h5", "w") as file:
         group = file.create_group("clip")
