@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctckit.cli.examples import examples
+
 if TYPE_CHECKING:
     from ctckit.data.dataset import Corpus
     from ctckit.data.statistics import CorpusStatistics, OutOfVocabulary
@@ -19,32 +21,9 @@ _FILE = click.Path(path_type=Path)
 _SHOWN = 5
 
 
-def _examples(*lines: str) -> str:
-    # click leaves a paragraph alone that begins with a backspace.
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
-
-
-_unit = click.option(
-    "--unit",
-    type=click.Choice(["word", "character"]),
-    help="What a token is. Default: what the file says, else words.",
-)
-_features_key = click.option(
-    "--features-key", default="features", show_default=True, help="Dataset of the features in each group."
-)
-_transcript_key = click.option(
-    "--transcript-key",
-    default="transcript",
-    show_default=True,
-    help="Attribute or dataset of the transcript in each group.",
-)
-_force = click.option("--force", is_flag=True, help="Replace files that exist.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
-
-
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_examples(
+    epilog=examples(
         "ctckit data inspect train.h5 --dev dev.h5",
         "ctckit data split all.h5 --by speaker --count 8 --train-out train.h5 --dev-out dev.h5",
     ),
@@ -59,7 +38,7 @@ def data() -> None:
 
 @data.command(
     "import",
-    epilog=_examples(
+    epilog=examples(
         "ctckit data import features/ train.h5 --transcripts train.tsv",
         "ctckit data import old.h5 train.h5 --features-key fbank --transcript-key text",
     ),
@@ -127,7 +106,7 @@ def import_command(
 
 
 @data.command(
-    epilog=_examples(
+    epilog=examples(
         "ctckit data inspect train.h5",
         "ctckit data inspect train.h5 --dev dev.h5 --test test.h5 --subsampling 4 --json",
     )
@@ -194,7 +173,7 @@ def inspect(
 
 
 @data.command(
-    epilog=_examples(
+    epilog=examples(
         "ctckit data split all.h5 --by speaker --count 8 --train-out train.h5 --dev-out dev.h5",
         "ctckit data split all.h5 --by signer --values Signer03,Signer05 --train-out train.h5 --dev-out dev.h5",
     )
@@ -250,7 +229,7 @@ def split(
 
 
 @data.command(
-    epilog=_examples(
+    epilog=examples(
         "ctckit data demo digits/",
         "ctckit train --data digits/train.h5 --dev digits/dev.h5 --test digits/test.h5",
     )
@@ -272,7 +251,7 @@ def demo(folder: Path, seed: int, force: bool, as_json: bool) -> None:
 
 
 @data.command(
-    epilog=_examples(
+    epilog=examples(
         "ctckit data synth big.h5",
         "ctckit data synth dev.h5 --part dev --clips 200",
         "ctckit data synth train.h5 --labels-from labels/train.h5 --features 1024",

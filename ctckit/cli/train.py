@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctckit.cli.examples import examples
 from ctckit.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,13 @@ DEFAULT_PLUGIN = "hierarchical_fixed"
 """The plugin whose recipe is used where no named plugin brings one; found by name like any other."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "ctckit train --plugin hierarchical_fixed --data train.h5 --dev dev.h5 --set model.subsampling=4",
+        "ctckit train --plugin ./experiment.py --set phases.*.penalty.name=cosine",
+        "ctckit train --resume runs/hierarchical_fixed-1",
+    )
+)
 @click.option("--plugin", "plugins", multiple=True, metavar="NAME|FILE.py", help="Plugin to load; may be repeated.")
 @click.option("--recipe", metavar="NAME", help="Recipe, where the plugins bring more than one.")
 @click.option("--data", type=click.Path(path_type=Path), help="Training corpus (HDF5).")
@@ -64,15 +71,10 @@ def train(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Train a recogniser.
+    """Train a recogniser.
 
     Without data it trains on the embedded corpus of handwritten digits, at a size that suits it. Every key of
-    a recipe can be set; `phases.*` stands for every phase:
-
-    \b
-    ctckit train --plugin hierarchical_fixed --data train.h5 --dev dev.h5
-                 --set model.subsampling=4 --set phases.*.penalty.domain=path
-    ctckit train --resume runs/hierarchical_fixed-1
+    a recipe can be set; `phases.*` stands for every phase.
     """
     from rich.console import Console
 
@@ -81,7 +83,7 @@ def train(
     from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.plugin_host import load_plugins
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
     chosen = choose_device(device)
     if resume is not None:
         fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run)

@@ -40,10 +40,17 @@ class History:
         os.truncate(self.path, size)
 
     def append(self, kind: str, **values: Any) -> None:
-        """Write one row through to the file."""
+        """Write one row through to the file.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
         row = json.dumps({"kind": kind, **_finite(values)}, ensure_ascii=False, allow_nan=False)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(row + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(row + "\n")
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written: {error.strerror}; make room and resume") from error
 
 
 def score_row(scores: Scores) -> dict[str, Any]:

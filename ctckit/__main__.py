@@ -1,0 +1,5 @@
+"""``python -m ctckit``."""
+
+from ctckit.cli import main
+
+main(prog_name="ctckit")
