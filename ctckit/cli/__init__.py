@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from ctckit.cli.examples import examples
 from ctckit.errors import CtckitError
 
 VERBS = {
     "train": ("ctckit.cli.train:train", "Train a recogniser."),
     "evaluate": ("ctckit.cli.evaluate:evaluate", "Score a trained model on a corpus."),
     "decode": ("ctckit.cli.evaluate:decode", "Decode a corpus to JSON lines with token times and scores."),
+    "diagnose": ("ctckit.cli.diagnose:diagnose", "Say what state a run is in, why, and what to try."),
     "report": ("ctckit.cli.report:report", "Write the report of a run as one HTML file."),
     "data": ("ctckit.cli.data:data", "Import, inspect, split, simulate corpora."),
     "plugins": ("ctckit.cli.plugins:plugins", "List plugins and show what they offer."),
@@ -51,14 +53,16 @@ class _LazyGroup(click.Group):
             raise _Failure(error) from error
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "ctckit train                                    the embedded corpus, to see it work",
+        "ctckit data inspect train.h5 --dev dev.h5       what is in a corpus",
+        "ctckit train --data train.h5 --dev dev.h5       your own",
+        "ctckit evaluate runs/NAME --data test.h5        word errors with their kinds",
+    ),
+)
 @click.version_option(package_name="ctckit")
 def main() -> None:
-    r"""Train CTC sequence recognisers that do not collapse into blanks.
-
-    \b
-    ctckit train                                    the embedded corpus, to see it work
-    ctckit data inspect train.h5 --dev dev.h5       what is in a corpus
-    ctckit train --data train.h5 --dev dev.h5       your own
-    ctckit evaluate runs/NAME --data test.h5        word errors with their kinds
-    """
+    """Train CTC sequence recognisers that do not collapse into blanks."""

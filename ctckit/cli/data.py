@@ -21,6 +21,24 @@ _FILE = click.Path(path_type=Path)
 _SHOWN = 5
 
 
+_unit = click.option(
+    "--unit",
+    type=click.Choice(["word", "character"]),
+    help="What a token is. Default: what the file says, else words.",
+)
+_features_key = click.option(
+    "--features-key", default="features", show_default=True, help="Dataset of the features in each group."
+)
+_transcript_key = click.option(
+    "--transcript-key",
+    default="transcript",
+    show_default=True,
+    help="Attribute or dataset of the transcript in each group.",
+)
+_force = click.option("--force", is_flag=True, help="Replace files that exist.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
