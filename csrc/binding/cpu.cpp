@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "../cpu/kernels.h"
+#include "checks.h"
 #include "tensors.h"
 
 namespace ctckit {
@@ -35,12 +36,7 @@ std::vector<int64_t> lengths_of(const char* name, const Tensor& tensor, const Te
                                 int64_t limit) {
   check_integers(tensor, logits, 1, B, (std::string(name) + ": expected int64 [B] on the logits' device").c_str());
   std::vector<int64_t> lengths = values_of(tensor);
-  for (int64_t b = 0; b < B; ++b) {
-    if (lengths[b] < 0 || lengths[b] > limit) {
-      refuse(std::string(name) + ": " + std::to_string(lengths[b]) + " of utterance " + std::to_string(b) +
-             " is outside 0.." + std::to_string(limit));
-    }
-  }
+  check_lengths(name, lengths, limit);
   return lengths;
 }
 
@@ -53,15 +49,7 @@ struct CheckedTargets {
     S = targets.size(1);
     lengths = lengths_of("target_lengths", target_lengths, logits, shape.B, S);
     labels = values_of(targets);
-    for (int64_t b = 0; b < shape.B; ++b) {
-      for (int64_t u = 0; u < lengths[b]; ++u) {
-        const int64_t label = labels[b * S + u];
-        if (label <= kBlank || label >= shape.C) {
-          refuse("targets: label " + std::to_string(label) + " of utterance " + std::to_string(b) + " is outside 1.." +
-                 std::to_string(shape.C - 1));
-        }
-      }
-    }
+    check_labels(labels, lengths, S, shape.C);
   }
   Targets view() const { return {labels.data(), lengths.data(), S}; }
 };
@@ -199,27 +187,15 @@ Five align(const Tensor& logits, const Tensor& targets, const Tensor& lengths, c
 
 std::tuple<Tensor, Tensor> sweep(const Tensor& best, const Tensor& best_logit, const Tensor& blank_logit,
                                  const Tensor& lengths, const Tensor& shifts) {
-  check(best.dim() == 2 && best.scalar_type() == ScalarType::Long && best.is_contiguous(),
-        "best: expected contiguous int64 [T, B]");
-  const Shape shape{best.size(0), best.size(1), 0};
+  const Shape shape = check_stats(best, best_logit, blank_logit, shifts);
   const auto frames = lengths_of("lengths", lengths, best, shape.B, shape.T);
-  for (const Tensor* logit : {&best_logit, &blank_logit}) {
-    check(logit->numel() == best.numel() && logit->is_contiguous() && same_device(*logit, best) &&
-              logit->scalar_type() == best_logit.scalar_type(),
-          "best_logit, blank_logit: expected contiguous tensors that match best");
-  }
-  const ScalarType type = best_logit.scalar_type();
-  check(type == ScalarType::Float || type == ScalarType::Double, "best_logit: expected float32 or float64");
-  check(shifts.dim() == 1 && shifts.scalar_type() == ScalarType::Double && shifts.is_contiguous() &&
-            same_device(shifts, best),
-        "shifts: expected contiguous float64 [K]");
   const int64_t K = shifts.size(0);
   const Tensor tokens = make(best, {K, shape.B, shape.T}, ScalarType::Long);
   const Tensor counts = make(best, {K, shape.B}, ScalarType::Long);
-  kernels().sweep(torch_threads(), shape, type == ScalarType::Double, static_cast<const int64_t*>(best.data_ptr()),
-                  best_logit.data_ptr(), blank_logit.data_ptr(), frames.data(),
-                  static_cast<const double*>(shifts.data_ptr()), K, static_cast<int64_t*>(tokens.data_ptr()),
-                  static_cast<int64_t*>(counts.data_ptr()));
+  kernels().sweep(torch_threads(), shape, best_logit.scalar_type() == ScalarType::Double,
+                  static_cast<const int64_t*>(best.data_ptr()), best_logit.data_ptr(), blank_logit.data_ptr(),
+                  frames.data(), static_cast<const double*>(shifts.data_ptr()), K,
+                  static_cast<int64_t*>(tokens.data_ptr()), static_cast<int64_t*>(counts.data_ptr()));
   return {tokens, counts};
 }
 

@@ -93,7 +93,7 @@ def find_nvcc(environment: Mapping[str, str] = os.environ) -> str | None:
     choice = environment.get("CTCKIT_CUDA", "auto")
     if choice not in ("auto", "1", "0"):
         raise BuildError(f"CTCKIT_CUDA={choice} is not auto, 1 or 0")
-    if choice == "0" or not (sources_folder() / "cuda/launch.cu").exists():
+    if choice == "0":
         return None
     home = environment.get("CUDA_HOME") or environment.get("CUDA_PATH")
     nvcc = shutil.which("nvcc", path=str(Path(home) / "bin") if home else environment.get("PATH"))
@@ -155,25 +155,19 @@ def _commands(environment: Mapping[str, str]) -> dict[str, tuple[Path, list[str]
     commands["identity.o"] = (folder / "binding/identity.cpp", [*host, *identity])
     nvcc = find_nvcc(environment)
     if nvcc is not None:
-        toolkit = Path(nvcc).resolve().parent.parent
-        device = [nvcc, "-O3", "-std=c++17", "-Xcompiler", "-fPIC,-fvisibility=hidden", "-ccbin", compiler]
-        commands["cuda.o"] = (folder / "cuda/launch.cu", [*device, *architecture_flags(environment)])
-        commands["binding_cuda.o"] = (
-            folder / "binding/cuda.cpp",
-            [*host, *binding, "-isystem", str(toolkit / "include")],
-        )
+        device = [nvcc, "-O3", "-std=c++17", "-Xcompiler=-fPIC,-fvisibility=hidden", "-ccbin", compiler]
+        kernels = [*device, "--threads=0", *architecture_flags(environment)]
+        commands["cuda.o"] = (folder / "cuda/launch.cu", kernels)
+        commands["binding_cuda.o"] = (folder / "binding/cuda.cpp", [*device, *binding])
     return commands
 
 
 def _link(objects: list[str], environment: Mapping[str, str]) -> list[str]:
+    compiler, nvcc = find_compiler(environment), find_nvcc(environment)
+    # nvcc knows where its runtime is, which it links statically.
+    command = [nvcc, "-ccbin", compiler] if nvcc else [compiler]
     # No run path: torch's libraries are loaded before this one, and are found by their names alone.
-    libraries = [f"-L{_torch_root() / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
-    command = [find_compiler(environment), "-shared", *objects, *libraries]
-    nvcc = find_nvcc(environment)
-    if nvcc is not None:
-        toolkit = Path(nvcc).resolve().parent.parent
-        command += [f"-L{toolkit / 'lib64'}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
-    return command
+    return [*command, "-shared", *objects, f"-L{_torch_root() / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
 
 
 def _escape(text: str) -> str:
@@ -251,12 +245,21 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def torch_has_cuda() -> bool:
+    """Whether the installed torch was built for CUDA, without importing it."""
+    return re.search(r"^cuda\b.*= *['\"]", (_torch_root() / "version.py").read_text(), re.MULTILINE) is not None
+
+
 def cached_library(environment: Mapping[str, str] = os.environ) -> Path:
     """The library for these sources and flags, compiled now if no process has done so before.
+
+    It is for the torch that is installed here: without CUDA in that torch, CTCKIT_CUDA=auto means 0.
 
     Raises:
         BuildError: As `build`.
     """
+    if environment.get("CTCKIT_CUDA", "auto") == "auto" and not torch_has_cuda():
+        environment = {**environment, "CTCKIT_CUDA": "0"}
     folder = cache_folder(environment) / f"kernels-{build_key(environment)}"
     library = folder / LIBRARY
     if not library.exists():

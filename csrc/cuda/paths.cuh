@@ -1,0 +1,179 @@
+// Statistics, greedy decoding, log-softmax, sweeps.
+#pragma once
+
+#include "rows.cuh"
+
+namespace ctckit {
+namespace cuda {
+
+// A warp a frame.
+template <class T>
+CTCKIT_KERNEL frame_stats_kernel(View logits, Shape shape, const int64_t* lengths, int64_t* best,
+                                 Working<T>* best_logit, Working<T>* logsumexp, Working<T>* blank_logit,
+                                 unsigned long long* bad) {
+  using R = Working<T>;
+  const int64_t at = warp_of(), t = at / shape.B, b = at % shape.B;
+  if (at >= shape.T * shape.B) return;
+  Reduced<R> row{minus_infinity<R>(), R(0), R(0), 0};
+  R log_sum = minus_infinity<R>();
+  if (t < get(lengths + b)) {
+    row = reduce_row(address<const T>(logits, t, b), shape.C, logits.stride_c);
+    if (lane_of() == 0 && !(row.total < INFINITY && row.blank < INFINITY)) note_bad(bad, b * shape.T + t);
+    if (row.best_logit > minus_infinity<R>()) log_sum = row.best_logit + log_of(row.total);
+  }
+  if (lane_of() == 0) {
+    put(best + at, static_cast<int64_t>(row.best));
+    put(best_logit + at, row.best_logit);
+    put(logsumexp + at, log_sum);
+    put(blank_logit + at, row.blank);
+  }
+}
+
+template <class R>
+struct Step {
+  int32_t label;
+  R score;
+};
+
+// A warp a frame: a step of the path for each frame within a length, and log-probabilities if asked for.
+template <class T>
+CTCKIT_KERNEL log_softmax_kernel(View logits, Shape shape, const int64_t* lengths, double shift, View log_probs,
+                                 Step<Working<T>>* steps, unsigned long long* bad) {
+  using R = Working<T>;
+  const int64_t at = warp_of(), t = at / shape.B, b = at % shape.B;
+  if (at >= shape.T * shape.B) return;
+  const bool alive = steps == nullptr || t < get(lengths + b);
+  if (!alive && log_probs.data == nullptr) return;
+  const T* from = address<const T>(logits, t, b);
+  const R row_shift = static_cast<R>(shift);
+  const Reduced<R> row = reduce_row(from, shape.C, logits.stride_c);
+  const Norm<R> norm = normalise(row, row_shift);
+  const R log_total = norm.total == 0 ? R(0) : log_of(norm.total);
+  if (alive && lane_of() == 0) {
+    if (!(norm.total < INFINITY)) note_bad(bad, b * shape.T + t);
+    if (steps != nullptr) {
+      const bool blank = static_cast<double>(row.blank) + shift >= static_cast<double>(row.best_logit);
+      const R chosen = blank ? row.blank + row_shift : row.best_logit;
+      put(steps + b * shape.T + t,
+          Step<R>{blank ? static_cast<int32_t>(kBlank) : row.best, (chosen - norm.top) - log_total});
+    }
+  }
+  if (log_probs.data == nullptr) return;
+  T* to = address<T>(log_probs, t, b);
+  const auto log_prob = [&](R x, int64_t c) { return ((c == kBlank ? x + row_shift : x) - norm.top) - log_total; };
+  const bool packs = logits.stride_c == 1 && log_probs.stride_c == 1 &&
+                     reinterpret_cast<uintptr_t>(from) % 16 == reinterpret_cast<uintptr_t>(to) % 16;
+  for_row(
+      from, shape.C, logits.stride_c,
+      [&](R x, int64_t c) {
+        T value;
+        narrow(log_prob(x, c), value);
+        put(to + c * log_probs.stride_c, value);
+      },
+      [&](const Pack<T>& pack, int64_t first) {
+        Pack<T> out;
+        for (int i = 0; i < kPack<T>; ++i) narrow(log_prob(widen(pack.v[i]), first + i), out.v[i]);
+        if (packs) {
+          put_pack(to + first, out);
+        } else {
+          for (int i = 0; i < kPack<T>; ++i) put(to + (first + i) * log_probs.stride_c, out.v[i]);
+        }
+      });
+}
+
+// A warp a frame.
+template <class T>
+CTCKIT_KERNEL log_softmax_backward_kernel(View grad, View log_probs, Shape shape, View out) {
+  using R = Working<T>;
+  const int64_t at = warp_of(), t = at / shape.B, b = at % shape.B;
+  if (at >= shape.T * shape.B) return;
+  const T* g = address<const T>(grad, t, b);
+  const T* log_p = address<const T>(log_probs, t, b);
+  T* to = address<T>(out, t, b);
+  R sum = 0;
+  for_row(
+      g, shape.C, grad.stride_c, [&](R x, int64_t) { sum += x; },
+      [&](const Pack<T>& pack, int64_t) {
+        for (int i = 0; i < kPack<T>; ++i) sum += widen(pack.v[i]);
+      });
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(kAll, sum, offset);
+  for (int64_t c = lane_of(); c < shape.C; c += kWarp) {
+    T value;
+    narrow(widen(get(g + c * grad.stride_c)) - exp_of(widen(get(log_p + c * log_probs.stride_c))) * sum, value);
+    put(to + c * out.stride_c, value);
+  }
+}
+
+// Where, of 32 frames a round, tokens begin: one warp walks an utterance. label(t) is the class of frame t.
+template <class Label, class Begin>
+CTCKIT_DEVICE int64_t walk(int64_t length, const Label& label, const Begin& begin) {
+  int64_t count = 0;
+  for (int64_t round = 0; round < length; round += kWarp) {
+    const int64_t t = round + lane_of();
+    const int64_t here = t < length ? label(t) : kBlank;
+    const int64_t before = t > 0 && t < length ? label(t - 1) : kBlank;
+    const unsigned begins = __ballot_sync(kAll, here != kBlank && here != before);
+    const unsigned below = begins & ((1u << lane_of()) - 1u);
+    if (begins >> lane_of() & 1u) begin(count + __popc(below), t, here);
+    count += __popc(begins);
+  }
+  return count;
+}
+
+// A warp an utterance. The lane that meets a token's first frame follows the token to its end.
+template <class R>
+CTCKIT_KERNEL collapse_kernel(Shape shape, const int64_t* lengths, const Step<R>* steps, PathOutput out) {
+  const int64_t b = warp_of();
+  if (b >= shape.B) return;
+  const int64_t length = get(lengths + b), row = b * shape.T;
+  const Step<R>* mine = steps + row;
+  R* scores = static_cast<R*>(out.scores) + row;
+  const int64_t count = walk(
+      length, [&](int64_t t) -> int64_t { return get(&mine[t].label); },
+      [&](int64_t i, int64_t t, int64_t label) {
+        double sum = 0;
+        int64_t end = t;
+        for (; end < length && get(&mine[end].label) == label; ++end) sum += get(&mine[end].score);
+        put(out.tokens + row + i, label);
+        put(out.starts + row + i, t);
+        put(out.ends + row + i, end);
+        put(scores + i, static_cast<R>(sum / static_cast<double>(end - t)));
+      });
+  for (int64_t i = count + lane_of(); i < shape.T; i += kWarp) {
+    put(out.tokens + row + i, int64_t{-1});
+    put(out.starts + row + i, int64_t{-1});
+    put(out.ends + row + i, int64_t{-1});
+    put(scores + i, R(0));
+  }
+  double total = 0;
+  for (int64_t t = lane_of(); t < length; t += kWarp) total += get(&mine[t].score);
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) total += __shfl_xor_sync(kAll, total, offset);
+  if (lane_of() == 0) {
+    put(out.counts + b, count);
+    put(static_cast<R*>(out.utterance_scores) + b, static_cast<R>(total));
+  }
+}
+
+// A warp an utterance and shift.
+template <class R>
+CTCKIT_KERNEL sweep_kernel(Shape shape, const int64_t* best, const R* best_logit, const R* blank_logit,
+                           const int64_t* lengths, const double* shifts, int64_t K, int64_t* tokens, int64_t* counts) {
+  const int64_t warp = warp_of(), k = warp / shape.B, b = warp % shape.B;
+  if (k >= K) return;
+  const double shift = get(shifts + k);
+  int64_t* out = tokens + warp * shape.T;
+  const int64_t count = walk(
+      get(lengths + b),
+      [&](int64_t t) -> int64_t {
+        const int64_t at = t * shape.B + b;
+        const bool blank =
+            static_cast<double>(get(blank_logit + at)) + shift >= static_cast<double>(get(best_logit + at));
+        return blank ? kBlank : get(best + at);
+      },
+      [&](int64_t i, int64_t, int64_t label) { put(out + i, label); });
+  for (int64_t i = count + lane_of(); i < shape.T; i += kWarp) put(out + i, int64_t{-1});
+  if (lane_of() == 0) put(counts + warp, count);
+}
+
+}  // namespace cuda
+}  // namespace ctckit

@@ -1,0 +1,128 @@
+// One warp reduces one row.
+//
+// Rows start anywhere: 966 classes leave every other row off a 16-byte boundary. The head up to the boundary and the
+// tail behind the last full 16 bytes go element by element, the rest in 16-byte loads.
+#pragma once
+
+#include "device.cuh"
+
+namespace ctckit {
+namespace cuda {
+
+// Where the 16-byte part of a row lies.
+struct Split {
+  int64_t head, packs;
+};
+
+template <class T>
+CTCKIT_DEVICE Split split_row(const T* row, int64_t C) {
+  const int64_t off = static_cast<int64_t>(reinterpret_cast<uintptr_t>(row) % 16);
+  int64_t head = (16 - off) % 16 / static_cast<int64_t>(sizeof(T));
+  if (head > C) head = C;
+  return {head, (C - head) / kPack<T>};
+}
+
+// A lane's share of a row in ascending order of class: f(values, count, first class), count a constant.
+template <class T, class One, class Many>
+CTCKIT_DEVICE void for_row(const T* row, int64_t C, int64_t stride, const One& one, const Many& many) {
+  const int lane = lane_of();
+  if (stride != 1) {
+    for (int64_t c = lane; c < C; c += kWarp) one(widen(get(row + c * stride)), c);
+    return;
+  }
+  const Split split = split_row(row, C);
+  if (lane < split.head) one(widen(get(row + lane)), lane);
+  for (int64_t i = lane; i < split.packs; i += kWarp) {
+    const int64_t c = split.head + i * kPack<T>;
+    many(get_pack(row + c), c);
+  }
+  const int64_t c = split.head + split.packs * kPack<T> + lane;
+  if (c < C) one(widen(get(row + c)), c);
+}
+
+// As on the CPU: the best non-blank, the sum of exp(logit - best) over non-blanks, the blank.
+template <class R>
+struct Reduced {
+  R best_logit, total, blank;
+  int best;
+};
+
+template <class T>
+CTCKIT_DEVICE Reduced<Working<T>> reduce_row(const T* row, int64_t C, int64_t stride) {
+  using R = Working<T>;
+  R top = minus_infinity<R>(), total = 0;
+  int best = 0x7fffffff;
+  const auto add = [&](R x) {
+    if (!(x == minus_infinity<R>())) total += exp_of(x - top);
+  };
+  for_row(
+      row, C, stride,
+      [&](R x, int64_t c) {
+        if (c == kBlank) return;
+        if (best == 0x7fffffff) best = static_cast<int>(c);
+        if (x > top) {
+          total *= exp_of(top - x);
+          top = x;
+          best = static_cast<int>(c);
+        }
+        add(x);
+      },
+      [&](const Pack<T>& pack, int64_t first) {
+        // The vector's maximum comes first, then at most one rescaling for the vector.
+        R x[kPack<T>];
+        R most = minus_infinity<R>();
+        int at = 0x7fffffff;
+        for (int i = 0; i < kPack<T>; ++i) {
+          x[i] = first + i == kBlank ? minus_infinity<R>() : widen(pack.v[i]);
+          if (x[i] > most) {
+            most = x[i];
+            at = static_cast<int>(first) + i;
+          }
+        }
+        if (best == 0x7fffffff) best = static_cast<int>(first) + (first == kBlank ? 1 : 0);
+        if (most > top) {
+          total *= exp_of(top - most);
+          top = most;
+          best = at;
+        }
+        for (int i = 0; i < kPack<T>; ++i) add(x[i]);
+      });
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    const R other_top = __shfl_xor_sync(kAll, top, offset);
+    const R other_total = __shfl_xor_sync(kAll, total, offset);
+    const int other_best = __shfl_xor_sync(kAll, best, offset);
+    if (other_top > top || (other_top == top && other_best < best)) best = other_best;
+    const R most = other_top > top ? other_top : top;
+    if (most == minus_infinity<R>()) {
+      total += other_total;
+    } else {
+      total = total * exp_of(top - most) + other_total * exp_of(other_top - most);
+    }
+    top = most;
+  }
+  return {top, total, widen(get(row)), best};
+}
+
+// The shifted row's maximum and sum; (0, 0) if all is -inf, NaN if the row holds NaN or +inf.
+template <class R>
+struct Norm {
+  R top, total;
+};
+
+template <class R>
+CTCKIT_DEVICE Norm<R> normalise(const Reduced<R>& row, R shift) {
+  const R blank = row.blank + shift, nan_or_zero = blank == minus_infinity<R>() ? R(0) : blank - blank;
+  if (row.best_logit == minus_infinity<R>()) {
+    if (blank == minus_infinity<R>()) return {R(0), row.total};
+    return {blank, row.total + nan_or_zero + R(1)};
+  }
+  if (blank <= row.best_logit) return {row.best_logit, row.total + exp_of(blank - row.best_logit)};
+  return {blank, row.total * exp_of(row.best_logit - blank) + nan_or_zero + R(1)};
+}
+
+CTCKIT_DEVICE void note_bad(unsigned long long* bad, int64_t position) {
+  atomicMin(bad, static_cast<unsigned long long>(position));
+}
+
+}  // namespace cuda
+}  // namespace ctckit
