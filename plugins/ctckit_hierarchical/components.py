@@ -10,14 +10,14 @@ from ctckit_hierarchical.model import HierarchicalBiLSTM
 def register_components(registry: ctckit.Registry) -> None:
     """Register model, schedules, penalties and monitors."""
     registry.model("hierarchical_bilstm", HierarchicalBiLSTM)
-    registry.schedule("constant", schedules.Constant)
+    registry.schedule("constant", schedules.Constant, example={"lr": 1e-3})
     registry.schedule("warmup", schedules.Warmup)
     registry.schedule("plateau", schedules.Plateau)
     registry.schedule("warmup_plateau", schedules.WarmupPlateau)
-    registry.schedule("linear", schedules.Linear)
-    registry.schedule("cosine", schedules.Cosine)
+    registry.schedule("linear", schedules.Linear, example={"lr": 1e-3})
+    registry.schedule("cosine", schedules.Cosine, example={"lr": 1e-3})
     registry.schedule("warmup_cosine", schedules.WarmupCosine)
-    registry.penalty("constant", penalties.Constant)
+    registry.penalty("constant", penalties.Constant, example={"value": -1.0})
     registry.penalty("linear_decay", penalties.LinearDecay)
     registry.penalty("table", penalties.Table)
     registry.penalty("bias_init", penalties.BiasInit)

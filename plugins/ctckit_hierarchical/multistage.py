@@ -10,6 +10,8 @@ import ctckit
 from ctckit import Component, Phase, Recipe
 from ctckit_hierarchical.components import register_components
 
+CTCKIT_API = "1.0"
+
 RECIPE = Recipe(
     name="hierarchical_multistage",
     description="The failed strategy: blank bias -8, frame level first, clips cut at 250 frames, constant rates",

@@ -17,7 +17,7 @@ def config(*layers: dict[str, Any]) -> Any:
 def test_later_layers_win_and_the_rest_of_the_recipe_stays() -> None:
     made = config({"batch_size": 8, "model": {"hidden_size": 64}}, {"batch_size": 4})
     assert made.batch_size == 4
-    assert made.model.params == {"hidden_size": 64, "temporal_conv": True, "subsampling": 1}
+    assert made.model.params == {**RECIPE.model.params, "hidden_size": 64}
     assert list(made.phases) == ["warmup", "exploration", "consolidation", "fine_tuning"]
 
 

@@ -32,7 +32,8 @@ def test_hierarchical_fixed_is_section_4_3() -> None:
         ("constant", {"value": -0.5, "domain": "logit"}),
         ("constant", {"value": 0.0, "domain": "logit"}),
     ]
-    assert FIXED.model.params == {"hidden_size": 512, "temporal_conv": True, "subsampling": 1}
+    documents = {"hidden_size": 512, "temporal_conv": True, "subsampling": 1}
+    assert FIXED.model.params == {**documents, "auxiliary_weight": 1.0}  # the one addition
     assert (FIXED.batch_size, FIXED.gradient_clip, FIXED.seed, FIXED.target_wer) == (16, 5.0, 42, 30.0)
     clipping = {monitor.name: monitor.params for monitor in FIXED.monitors}["conditional_clipping"]
     assert clipping == {"max_frames": 300}
