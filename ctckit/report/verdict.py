@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ctckit.doctor.states import read_blanks
 from ctckit.report.summary import Epoch, Scores, Summary
 
 Tone = Literal["good", "attention", "bad", "neutral"]
 State = Literal["no_epochs", "on_plateau", "fell_back", "collapsed", "left_plateau"]
 
-SPIKES = (0.5, 2.0)
-"""Label frames per reference token between which emissions count as spikes; perfect one-frame spikes have 1."""
-
 TOO_MANY_BLANKS = "more blanks than the labels leave room for"
 TOO_FEW_BLANKS = "too few blanks, labels are inserted"
+READINGS = {
+    "unknown": "",
+    "swallowing": "blanks swallow the labels",
+    "too_many": TOO_MANY_BLANKS,
+    "too_few": TOO_FEW_BLANKS,
+    "spikes": "healthy spikes",
+    "held": "labels are held over several frames",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +173,16 @@ def _blanks(summary: Summary) -> list[str]:
 
 def blank_reading(scores: Scores) -> str:
     """What a blank share means beside its reference; empty where there is no saying."""
-    frames = scores.frames_a_token
     if scores.collapsed:
-        return "blanks swallow the labels"
-    if frames is None or scores.length_ratio is None:
-        return ""
-    if frames < SPIKES[0] or scores.length_ratio < SPIKES[0]:
-        return TOO_MANY_BLANKS
-    insertions, deletions = scores.insertion_rate or 0.0, scores.deletion_rate or 0.0
-    if insertions >= 20.0 and insertions > 2.0 * deletions:
-        return TOO_FEW_BLANKS
-    return "healthy spikes" if frames <= SPIKES[1] else "labels are held over several frames"
+        return READINGS["swallowing"]
+    return READINGS[
+        read_blanks(
+            label_frames=scores.frames_a_token,
+            length_ratio=scores.length_ratio,
+            insertion_rate=scores.insertion_rate,
+            deletion_rate=scores.deletion_rate,
+        )
+    ]
 
 
 def _tests(summary: Summary) -> list[str]:

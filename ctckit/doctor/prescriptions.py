@@ -1,0 +1,268 @@
+"""Which configuration change to try for a state, in the order in which causes are likely.
+
+The order is that of measurements on real speech (AN4 words): the front end, the subsampling, above all an auxiliary
+loss below the second recurrent layer, then learning rate and batch size decide how soon a run leaves the
+plateau. Blank penalties changed nothing there, so they come last and are never recommended on a plateau.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ctckit.doctor.observations import Observation, Recorded
+from ctckit.doctor.states import PATIENCE, Diagnosis, State
+
+MEASURED = "diagnosis-review, section 1 (AN4 words)"
+ISSUES = "diagnosis-review, section 5 (public issue threads)"
+SECTION_2 = "diagnosis-review, section 2"
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One change to try.
+
+    Attributes:
+        change: what to do; a ``--set`` where ctckit has the key.
+        why: one sentence.
+        source: what it rests on.
+    """
+
+    change: str
+    why: str
+    source: str = ""
+
+
+def prescribe(diagnosis: Diagnosis, recorded: Recorded) -> tuple[Advice, ...]:
+    """Return what to try, most promising first; empty where nothing is to be done."""
+    past, config = recorded.observations, recorded.config
+    match diagnosis.state:
+        case State.BROKEN:
+            found = _mend(diagnosis.reason, past[-1], config)
+        case State.PLATEAU:
+            found = _leave_plateau(diagnosis, past, config)
+        case State.ESCAPING if diagnosis.stalled:
+            found = _leave_plateau(diagnosis, past, config)
+        case State.BLANK_BIASED:
+            found = _less_blank(config)
+        case State.OVERFIT:
+            found = _generalise(past[-1], config)
+        case State.OVER_PENALISED:
+            found = _less_penalty(past[-1])
+        case _:
+            found = iter(())
+    return tuple(found)
+
+
+def _leave_plateau(
+    diagnosis: Diagnosis, past: Sequence[Observation], config: Mapping[str, Any]
+) -> Iterator[Advice]:
+    now = past[-1]
+    model = _table(config, "model")
+    if diagnosis.state is State.PLATEAU and diagnosis.epochs <= PATIENCE:
+        yield Advice(
+            f"wait until epoch {diagnosis.since + PATIENCE} or so",
+            "every CTC run starts on the plateau; AN4 words leave it in epoch 4, harder corpora later",
+            SECTION_2,
+        )
+    yield _audit(config, "clips without a path, constant features or mismatched labels look the same from here")
+    if model.get("temporal_conv") is False:
+        yield Advice(
+            "--set model.temporal_conv=true",
+            "stacked or raw frames kept a BiLSTM at 95 % word errors where convolutions reached 80 %",
+            MEASURED,
+        )
+    elif "temporal_conv" not in model and model.get("name") != "hierarchical_bilstm":
+        yield Advice(
+            "put local convolutions in front (K5-P2-K5-P2 with batch norm) in place of stacked frames",
+            "stacked frames kept a BiLSTM at 95 % word errors where convolutions reached 80 %",
+            MEASURED,
+        )
+    frames = _frames_a_label(now)
+    subsampling = model.get("subsampling")
+    if frames is not None and frames < 3.0:
+        yield Advice(
+            "reduce the subsampling",
+            f"{frames:.1f} output frames a label leave the alignment hardly any room",
+            SECTION_2,
+        )
+    elif isinstance(subsampling, int) and subsampling < 4 and (frames is None or frames >= 6.0 * 4 / subsampling):
+        room = "" if frames is None else f"; {frames:.0f} output frames a label are more than needed"
+        yield Advice(
+            "--set model.subsampling=4",
+            f"fewer frames to align, and epochs several times as fast{room}",
+            MEASURED,
+        )
+    elif subsampling is None:
+        yield Advice(
+            "subsample the frames inside the model (to about a quarter), if clips have frames to spare",
+            "fewer frames to align; compare 1 - U/T before and after with `ctckit audit`",
+            MEASURED,
+        )
+    if not model.get("auxiliary_weight"):
+        setting = "--set model.auxiliary_weight=1"
+        if "auxiliary_weight" not in model and model.get("name") != "hierarchical_bilstm":
+            setting = "add an auxiliary CTC head below the last recurrent layer"
+        yield Advice(
+            setting,
+            "a CTC loss below the second recurrent layer took word errors from 80 to 39 % in the same six minutes",
+            MEASURED,
+        )
+    yield from _learning_rate(past)
+    batch = config.get("batch_size")
+    if isinstance(batch, int) and batch > 8:
+        yield Advice(
+            "--set batch_size=8", f"{batch} clips a step mean few updates an epoch on a small corpus", MEASURED
+        )
+    if _table(config, "data").get("normalize") == "none":
+        yield Advice("--set data.normalize=clip_mean", "features enter as they are stored", ISSUES)
+    yield Advice(
+        "no blank penalty before these",
+        "path shifts, a blank controller and a label prior left a stuck run at 92 to 95 % word errors; on the "
+        "plateau blank has p = .94, and half a nat moves nothing",
+        MEASURED,
+    )
+
+
+def _learning_rate(past: Sequence[Observation]) -> Iterator[Advice]:
+    rates = [one.learning_rate for one in past if one.learning_rate]
+    if not rates:
+        yield Advice("try a learning rate of 1e-3 (Adam), with warmup", "it was not recorded", ISSUES)
+        return
+    now, highest = rates[-1], max(rates)
+    if now < 0.5 * highest and len(rates) > 5:
+        yield Advice(
+            f"keep the learning rate at {highest:.2g} until the plateau is left",
+            f"the schedule has lowered it to {now:.2g}; a scheduler that counts bad epochs starves a run here",
+            ISSUES,
+        )
+    elif now < 3e-4:
+        yield Advice(
+            "--set phases.*.schedule.lr=1e-3", f"a learning rate of {now:.2g} is low for a start with Adam", ISSUES
+        )
+    elif now > 2e-3:
+        yield Advice(
+            "--set phases.*.schedule.lr=1e-3",
+            f"{now:.2g} is high: all-blank output is often a learning rate too high",
+            ISSUES,
+        )
+    norms = [one.gradient_norm for one in past[-5:] if one.gradient_norm]
+    if norms and min(norms) > 50.0:
+        yield Advice(
+            "halve the learning rate, or warm up longer", f"gradients of norm {min(norms):.0f} and more", ISSUES
+        )
+
+
+def _mend(reason: str, now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]:
+    audit = _audit(config, "finds NaN and unscaled features, clips without a path and mismatched labels")
+    match reason:
+        case "not_finite":
+            yield audit
+            yield Advice("lower the learning rate tenfold, and warm up", "the usual cause after the data", ISSUES)
+            yield Advice("leave out half precision", "CTC's sums overflow in float16", ISSUES)
+        case "scoring":
+            yield Advice(
+                "score again with `ctckit evaluate RUN`",
+                "a scorer that fails is no word error rate of 100 %",
+                ISSUES,
+            )
+        case "negative_loss":
+            yield Advice(
+                "give the loss raw logits in ctckit, log-probabilities in torch", "it was given neither", ISSUES
+            )
+        case "zeroed_loss" | "infeasible":
+            yield audit
+            yield Advice(
+                "reduce the subsampling", "a path needs as many output frames as labels plus repeats", ISSUES
+            )
+        case "decoder_contradicts_loss":
+            yield Advice(
+                "check that loss and decoder use one blank index (0) and one alphabet",
+                "with another index every frame decodes to a label, or to none",
+                ISSUES,
+            )
+            yield audit
+        case _:
+            yield audit
+            rate = "" if now.learning_rate is None else f" (now {now.learning_rate:.2g})"
+            yield Advice(
+                f"change the learning rate{rate}: 1e-3 with warmup for Adam",
+                "0 or 1e-6 learns nothing, 1e-1 diverges",
+                ISSUES,
+            )
+            yield Advice(
+                "overfit one batch first: a few clips, no dropout",
+                "what cannot learn eight clips has a fault in features, lengths or labels",
+                ISSUES,
+            )
+
+
+def _less_blank(config: Mapping[str, Any]) -> Iterator[Advice]:
+    if _table(config, "evaluation").get("logit_shift") == "none":
+        yield Advice(
+            "--set evaluation.logit_shift=same",
+            "a logit shift left out at evaluation makes the model e^|shift| times more blank-dominant",
+            "diagnosis-review, section 1",
+        )
+    yield Advice(
+        "shift blank at decoding, tuned on dev, and look at the deletions again",
+        "the labels are there, just below blank; a shift costs no training",
+        "diagnosis-review, section 4",
+    )
+
+
+def _generalise(now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]:
+    yield _audit(
+        config,
+        "labels with a handful of clips, or dev unlike train, cannot generalise; blank has nothing to do with it",
+    )
+    if "normalize" not in _table(config, "data"):
+        yield Advice(
+            "normalise each clip by its own mean, then by the corpus", "removes signer, speaker and channel", ISSUES
+        )
+    elif _table(config, "data").get("normalize") != "clip_mean":
+        yield Advice("--set data.normalize=clip_mean", "removes signer, speaker and channel", ISSUES)
+    dropout = "" if now.dropout is None else f" (now {now.dropout:g})"
+    yield Advice(
+        f"--set phases.*.dropout=0.3{dropout}, --set phases.*.time_mask_prob=0.15, weight decay, a smaller model",
+        "the training corpus is fitted as it is",
+        "diagnosis, section 5.2",
+    )
+    yield Advice(
+        "start with all layers at once, and with an auxiliary head instead of a stage of its own",
+        "a stage that switches layers on starts them from scratch on features already overfitted",
+        "diagnosis, section 3.3",
+    )
+    yield Advice(
+        "no blank penalty",
+        "a model that emits only blanks has a word error rate of 100 %, all deletions, and a high training loss",
+        SECTION_2,
+    )
+
+
+def _less_penalty(now: Observation) -> Iterator[Advice]:
+    shift = "" if now.shift is None else f" (now {now.shift:g})"
+    yield Advice(
+        f"weaken the shift{shift} and let it end at 0; in the path domain start no lower than -0.5",
+        "a path shift of -1 kept on leaves 1 % blanks at the optimum, -3 none at all",
+        "diagnosis-review, section 1",
+    )
+
+
+def _audit(config: Mapping[str, Any], why: str) -> Advice:
+    data = _table(config, "data")
+    command = f"ctckit audit {data.get('train') or 'TRAIN.h5'}"
+    command += f" --dev {data['dev']}" if data.get("dev") else ""
+    return Advice(command, why, ISSUES)
+
+
+def _frames_a_label(now: Observation) -> float | None:
+    if now.blank_reference is None or now.blank_reference >= 100.0:
+        return None
+    return 100.0 / (100.0 - now.blank_reference)
+
+
+def _table(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key)
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,234 @@
+"""``ctckit diagnose``: both kinds of history, the failed run of the founding document, and bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ctckit.cli import main
+
+FAILED_RUN = [
+    # the figures that Part 1 and section 6.2 of the founding document give; the training losses of epochs 30
+    # and 55 follow from dev loss and overfit ratio
+    {"epoch": 1, "stage": 1, "train_loss": 12.90, "gradient_norm": 20.56},
+    {"epoch": 2, "stage": 1, "train_loss": 5.24, "gradient_norm": 2.84},
+    {
+        "epoch": 30,
+        "stage": 1,
+        "train_loss": 8.28 / 19.73,
+        "val_loss": 8.28,
+        "val_wer": 89.0,
+        "blank_ratio": 95.65,
+        "unique_nonblank": 132,
+        "overfit_ratio": 19.73,
+    },
+    {
+        "epoch": 55,
+        "stage": 2,
+        "train_loss": 10.59 / 67.29,
+        "val_loss": 10.59,
+        "val_wer": 87.0,
+        "blank_ratio": 95.66,
+        "unique_nonblank": 162,
+        "overfit_ratio": 67.29,
+    },
+]
+
+RUN_ROW: dict[str, Any] = {
+    "kind": "run",
+    "plateau_loss": 4.2,
+    "config": {
+        "model": {"name": "hierarchical_bilstm", "temporal_conv": False, "subsampling": 1},
+        "batch_size": 16,
+        "phases": {"main": {"epochs": 40}},
+        "data": {"train": "train.h5", "dev": "dev.h5", "normalize": "none"},
+    },
+}
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["diagnose", *map(str, arguments)])
+
+
+def history(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def epoch(number: int, **changes: Any) -> dict[str, Any]:
+    row = {
+        "kind": "epoch",
+        "epoch": number,
+        "phase": "main",
+        "train_loss": 4.2,
+        "train_eval_loss": 4.15,
+        "train_wer": 100.0,
+        "val_loss": 4.1,
+        "val_wer": 100.0,
+        "blank_ratio": 100.0,
+        "raw_blank_ratio": 100.0,
+        "blank_reference": 97.9,
+        "deletion_rate": 100.0,
+        "insertion_rate": 0.0,
+        "length_ratio": 0.0,
+        "unique_nonblank": 0,
+        "label_coverage": 0.0,
+        "overfit_ratio": 1.0,
+        "plateau_loss": 4.2,
+        "gradient_norm": 5.0,
+        "learning_rate": 1e-3,
+        "shift": -3.0,
+        "domain": "logit",
+        "dropout": None,
+    }
+    return {**row, **changes}
+
+
+def written(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_the_failed_run_of_the_document_is_overfit_and_not_collapsed(tmp_path: Path) -> None:
+    result = call(written(tmp_path / "history.json", FAILED_RUN), "--json")
+    assert result.exit_code == 10, result.output
+    found = json.loads(result.stdout)
+    assert (found["state"], found["since"], found["reason"]) == ("OVERFIT", 30, "gap")
+    assert "67.3 times the training loss" in found["why"]
+    assert {"blank_ratio_high", "overfit_ratio_high", "fits_without_generalising"} <= {
+        flag["rule"] for flag in found["findings"]
+    }
+    assert {"deletion_rate", "plateau_loss", "blank_reference"} <= set(found["missing"])
+    changes = [one["change"] for one in found["advice"]]
+    assert changes[0].startswith("ctckit audit")
+    assert changes.index("no blank penalty") == len(changes) - 1
+    text = call(tmp_path / "history.json").stdout
+    assert "OVERFIT since epoch 30" in text
+    assert "Not recorded, so not judged:" in text
+
+
+def test_columns_are_as_good_as_rows(tmp_path: Path) -> None:
+    rows = FAILED_RUN[2:]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    for content in (columns, {"history": rows}, {"config": {}, "epochs": columns}):
+        found = json.loads(call(written(tmp_path / "h.json", content), "--json").stdout)
+        assert (found["state"], found["since"]) == ("OVERFIT", 30)
+
+
+def test_a_healthy_document_run_with_97_per_cent_blanks(tmp_path: Path) -> None:
+    rows = [
+        {"train_loss": 2 / n, "val_loss": 3 / n, "val_wer": 40 - n, "blank_ratio": 97.0, "unique_nonblank": 400}
+        for n in range(1, 21)
+    ]
+    result = call(written(tmp_path / "h.json", rows))
+    assert result.exit_code == 0
+    assert "HEALTHY since epoch 1" in result.stdout
+    assert "Nothing to change." in result.stdout
+
+
+def test_shares_of_one_are_understood_and_said(tmp_path: Path) -> None:
+    rows = [{"train_loss": 0.5, "val_loss": 0.8, "wer": 0.2, "blank_ratio": 0.97, "extra": 1}] * 3
+    found = json.loads(call(written(tmp_path / "h.json", rows), "--json").stdout)
+    assert found["evidence"]["val_wer"] == 20.0
+    assert "multiplied by 100" in found["notes"][0]
+    assert "extra" in found["notes"][1]
+
+
+def test_epochs_that_start_again_are_counted_on(tmp_path: Path) -> None:
+    rows = [{"epoch": n, "stage": stage, "train_loss": 1.0, "val_wer": 30.0} for stage in (1, 2) for n in (1, 2)]
+    found = json.loads(call(written(tmp_path / "h.json", rows), "--json").stdout)
+    assert found["epochs"] == 4
+    assert "counted anew" in found["notes"][0]
+
+
+def test_a_stuck_run_is_sent_to_its_front_end_before_any_penalty(tmp_path: Path) -> None:
+    run = history(tmp_path / "stuck", [RUN_ROW, *(epoch(n) for n in range(1, 16))])
+    result = call(run, "--json")
+    assert result.exit_code == 11
+    found = json.loads(result.stdout)
+    assert (found["run"], found["state"], found["since"], found["epochs"]) == ("stuck", "PLATEAU", 1, 15)
+    changes = [one["change"] for one in found["advice"]]
+    assert changes == [
+        "ctckit audit train.h5 --dev dev.h5",
+        "--set model.temporal_conv=true",
+        "--set model.subsampling=4",
+        "--set model.auxiliary_weight=1",
+        "--set batch_size=8",
+        "--set data.normalize=clip_mean",
+        "no blank penalty before these",
+    ]
+    assert all(one["source"] for one in found["advice"])
+
+
+def test_a_young_run_is_told_to_wait(tmp_path: Path) -> None:
+    result = call(history(tmp_path / "young", [RUN_ROW, *(epoch(n) for n in range(1, 4))]))
+    assert result.exit_code == 10
+    assert "1. wait until epoch 11 or so" in result.stdout
+
+
+def test_a_starved_run_is_told_to_keep_its_learning_rate(tmp_path: Path) -> None:
+    rows = [epoch(n, learning_rate=1e-3 * 0.5 ** (n // 3)) for n in range(1, 13)]
+    assert "keep the learning rate at 0.001 until" in call(history(tmp_path / "run", [RUN_ROW, *rows])).stdout
+
+
+def test_a_nan_in_the_history_is_broken(tmp_path: Path) -> None:
+    result = call(history(tmp_path / "run", [RUN_ROW, epoch(1, train_loss=None)]))
+    assert result.exit_code == 11
+    assert "BROKEN since epoch 1" in result.stdout
+    assert "train_loss of epoch 1 is not finite" in result.stdout
+
+
+@pytest.mark.parametrize("number", range(7))
+def test_every_state_has_its_advice(spiky: Any, number: int) -> None:
+    from ctckit.doctor.observations import Recorded
+    from ctckit.doctor.prescriptions import prescribe
+    from ctckit.doctor.states import Diagnosis, State
+
+    state = list(State)[number]
+    diagnosis = Diagnosis(state, 1, 20, "info", "on_plateau", "", {}, stalled=False)
+    recorded = Recorded("x", (spiky(1),))
+    advice = prescribe(diagnosis, recorded)
+    assert bool(advice) == (state not in (State.HEALTHY, State.ESCAPING))
+    for one in advice:
+        assert one.change
+        assert one.why
+    penalties = [n for n, one in enumerate(advice) if "penalty" in one.change]
+    assert all(n == len(advice) - 1 for n in penalties)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("h.json", "{", "not JSON"),
+        ("h.json", "[]", "holds no epochs"),
+        ("h.json", "3", "neither a list of epochs nor an object of columns"),
+        ("h.json", '[{"loss": 1}]', "none of the columns train_loss"),
+        ("h.json", '[{"val_wer": "high"}]', "'val_wer' is \"high\", not a number"),
+        ("h.json", '{"val_wer": [1, 2], "val_loss": [1]}', "different lengths (val_wer 2, val_loss 1)"),
+        ("h.json", '[{"train_loss": 1.0}]', "no epoch records an error rate"),
+        ("h.jsonl", '{"kind": "epoch"}\n', "starts with a row 'epoch'"),
+        ("h.jsonl", "", "holds no rows"),
+        ("h.jsonl", '{"kind": "run"}\n', "no epoch has been finished yet"),
+        ("h.jsonl", '{"kind": "run"}\n{"kind": "epoch", "epoch": "one"}\n', "line 2: 'epoch' is \"one\""),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    result = call(path)
+    assert result.exit_code == 3, result.output
+    assert message in result.output
+    assert result.output.strip().count("\n") == 0
+    assert str(path) in result.output
+
+
+def test_a_missing_run_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none", tmp_path / "none.json"):
+        result = call(path)
+        assert result.exit_code == 3
+        assert "cannot be read" in result.output

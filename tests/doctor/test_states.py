@@ -1,0 +1,207 @@
+"""Every state has a planted case that shows it and a healthy case that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctckit.doctor.observations import Observation
+from ctckit.doctor.states import State, diagnose, improving, read_blanks
+
+Make = Callable[..., Observation]
+
+
+def state(*observations: Observation) -> tuple[State, str]:
+    found = diagnose(observations)
+    return found.state, found.reason
+
+
+def test_a_run_with_97_per_cent_blanks_is_healthy(spiky: Make) -> None:
+    found = diagnose([spiky(epoch) for epoch in range(1, 30)])
+    assert (found.state, found.severity, found.since, found.epochs) == (State.HEALTHY, "info", 1, 29)
+    assert "97.2 % of frames are blank where one-frame spikes have 97.7 %" in found.why
+
+
+def test_the_course_of_a_good_run(silent: Make, spiky: Make) -> None:
+    run = [silent(epoch) for epoch in (1, 2, 3)]
+    run += [silent(4, train_eval_loss=3.8, deletion_rate=95.0), silent(5, train_eval_loss=1.9, deletion_rate=60.0)]
+    run += [spiky(6), spiky(7)]
+    found = diagnose(run)
+    assert [(part.state, part.first, part.last) for part in found.course] == [
+        (State.PLATEAU, 1, 3),
+        (State.ESCAPING, 4, 5),
+        (State.HEALTHY, 6, 7),
+    ]
+    assert (found.since, found.epochs, found.stalled) == (6, 2, False)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [(4.2, "PLATEAU"), (4.08, "PLATEAU"), (4.07, "ESCAPING")])
+def test_the_plateau_ends_three_per_cent_below_it(silent: Make, loss: float, expected: str) -> None:
+    assert diagnose([silent(train_eval_loss=loss)]).state == expected
+
+
+def test_the_plateau_is_told_by_the_loss_and_not_by_the_blanks(silent: Make) -> None:
+    few_blanks = silent(blank_ratio=20.0, deletion_rate=70.0, val_wer=97.0, unique_nonblank=3.0)
+    assert state(few_blanks) == (State.PLATEAU, "on_plateau")
+
+
+def test_the_plateau_is_an_error_only_after_ten_epochs(silent: Make) -> None:
+    run = [silent(epoch) for epoch in range(1, 12)]
+    assert diagnose(run[:10]).severity == "warning"
+    assert diagnose(run).severity == "error"
+
+
+def test_an_untrained_network_is_not_over_penalised(silent: Make) -> None:
+    first = silent(1, train_eval_loss=106.0, blank_ratio=0.0, insertion_rate=98.0, deletion_rate=3.0, shift=-1.0)
+    assert state(first) == (State.PLATEAU, "not_yet_there")
+
+
+BROKEN: list[tuple[str, dict[str, Any]]] = [
+    ("negative_loss", {"train_eval_loss": -3.0}),
+    ("zeroed_loss", {"train_eval_loss": 0.0, "val_wer": 100.0}),
+    ("infeasible", {"infeasible": 50.0}),
+    ("no_gradient", {"gradient_norm": 0.0}),
+    ("decoder_contradicts_loss", {"train_eval_loss": 0.1, "train_wer": 100.0}),
+    ("not_finite", {"train_loss": None, "not_finite": ("train_loss",)}),
+    ("scoring", {"val_wer": None, "not_finite": ("val_wer",)}),
+]
+
+
+@pytest.mark.parametrize(("reason", "changes"), BROKEN, ids=[reason for reason, _ in BROKEN])
+def test_each_fault_of_the_set_up_is_broken(spiky: Make, reason: str, changes: dict[str, Any]) -> None:
+    found = diagnose([spiky(), spiky(21, **changes)])
+    assert (found.state, found.reason, found.severity, found.since) == (State.BROKEN, reason, "error", 21)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"train_eval_loss": 0.0, "val_wer": 5.0}, {"infeasible": 49.0}, {"train_eval_loss": 0.5, "train_wer": 95.0}],
+)
+def test_what_comes_near_a_fault_is_not_broken(spiky: Make, changes: dict[str, Any]) -> None:
+    assert diagnose([spiky(), spiky(21, **changes)]).state is not State.BROKEN
+
+
+def test_a_loss_that_stays_far_above_the_plateau_is_broken(silent: Make) -> None:
+    stuck = [silent(epoch, train_eval_loss=40.0) for epoch in range(1, 6)]
+    assert state(*stuck) == (State.BROKEN, "nothing_learnt")
+    assert state(*stuck[:4]) == (State.PLATEAU, "not_yet_there")
+    falling = [silent(epoch, train_eval_loss=100.0 / epoch) for epoch in range(1, 6)]
+    assert diagnose(falling).state is State.PLATEAU
+
+
+def test_a_penalty_that_drives_the_blanks_out(spiky: Make) -> None:
+    inserting = {"insertion_rate": 45.0, "deletion_rate": 4.0, "val_wer": 60.0, "blank_ratio": 60.0, "shift": -1.0}
+    assert state(spiky(**inserting)) == (State.OVER_PENALISED, "insertions")
+    assert state(spiky(shift=-1.0, blank_ratio=4.0)) == (State.OVER_PENALISED, "no_blanks")
+    for harmless in ({"insertion_rate": 19.0}, {"deletion_rate": 30.0}, {"blank_ratio": 96.0}):
+        assert diagnose([spiky(**{**inserting, **harmless})]).state is State.HEALTHY
+    assert diagnose([spiky(shift=0.0, blank_ratio=4.0)]).state is State.HEALTHY
+
+
+OMITTING = {
+    "deletion_rate": 40.0,
+    "insertion_rate": 0.5,
+    "val_wer": 45.0,
+    "length_ratio": 0.6,
+    "blank_ratio": 98.7,
+    "raw_blank_ratio": 98.7,
+    "train_eval_loss": 1.0,
+    "overfit_ratio": 1.1,
+}
+
+
+def test_labels_that_are_known_and_not_emitted(spiky: Make) -> None:
+    run = [spiky(epoch, **OMITTING) for epoch in range(20, 25)]
+    found = diagnose(run)
+    assert (found.state, found.severity, found.since) == (State.BLANK_BIASED, "warning", 23)
+    shifted = [spiky(epoch, **OMITTING, shift=-3.0) for epoch in range(20, 25)]
+    assert "in training alone" in diagnose(shifted).why
+
+
+def test_a_run_that_learns_to_emit_is_not_blank_biased(spiky: Make) -> None:
+    run = [spiky(epoch, **{**OMITTING, "train_eval_loss": 2.0 * 0.9 ** (epoch - 20)}) for epoch in range(20, 28)]
+    assert State.BLANK_BIASED not in {part.state for part in diagnose(run).course}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"insertion_rate": 20.0}, {"blank_ratio": 97.5}, {"length_ratio": 0.9}, {"train_eval_loss": 3.0}]
+)
+def test_what_comes_near_a_bias_is_none(spiky: Make, changes: dict[str, Any]) -> None:
+    run = [spiky(epoch, **{**OMITTING, **changes}) for epoch in range(20, 25)]
+    assert diagnose(run).state is not State.BLANK_BIASED
+
+
+def test_a_gap_to_dev_with_many_errors_is_overfit(spiky: Make) -> None:
+    assert state(spiky(overfit_ratio=12.0, val_wer=80.0)) == (State.OVERFIT, "gap")
+    assert diagnose([spiky(overfit_ratio=40.0, val_wer=9.0)]).state is State.HEALTHY
+
+
+def test_a_dev_loss_that_rises_is_overfit_unless_words_get_better(spiky: Make) -> None:
+    rising = [spiky(epoch, val_loss=1.0 + 0.1 * (epoch - 20), overfit_ratio=4.0) for epoch in range(20, 26)]
+    assert state(*rising) == (State.OVERFIT, "dev_loss_rises")
+    better = [
+        spiky(epoch, val_loss=1.0 + 0.1 * (epoch - 20), overfit_ratio=4.0, val_wer=30.0 - (epoch - 20))
+        for epoch in range(20, 26)
+    ]
+    assert diagnose(better).state is State.HEALTHY
+
+
+def test_a_run_on_its_way_may_stall(silent: Make) -> None:
+    way = {"deletion_rate": 70.0, "val_wer": 85.0}
+    stuck = [silent(epoch, train_eval_loss=3.0, **way) for epoch in range(4, 15)]
+    found = diagnose(stuck)
+    assert (found.state, found.stalled, found.severity) == (State.ESCAPING, True, "warning")
+    moving = [silent(epoch, train_eval_loss=3.0 * 0.97**epoch, **way) for epoch in range(4, 15)]
+    found = diagnose(moving)
+    assert (found.state, found.stalled, found.severity) == (State.ESCAPING, False, "info")
+    assert improving(stuck[:5])
+
+
+def test_without_a_plateau_the_state_is_inferred_and_says_so(silent: Make, spiky: Make) -> None:
+    found = diagnose([silent(plateau_loss=None)])
+    assert found.state is State.PLATEAU
+    assert "inferred" in found.why
+    assert diagnose([silent(plateau_loss=None, train_eval_loss=0.3, overfit_ratio=14.0)]).state is State.OVERFIT
+    assert diagnose([spiky(plateau_loss=None, val_wer=85.0, deletion_rate=None)]).state is State.ESCAPING
+    assert diagnose([spiky(plateau_loss=None)]).state is State.HEALTHY
+
+
+def test_epochs_that_say_nothing_are_left_out() -> None:
+    mute = [Observation(epoch=1, train_loss=12.9), Observation(epoch=2, train_loss=5.2)]
+    with pytest.raises(ValueError, match="no epoch records"):
+        diagnose(mute)
+    found = diagnose([*mute, Observation(epoch=3, val_wer=20.0)])
+    assert [(part.first, part.last) for part in found.course] == [(3, 3)]
+    with pytest.raises(ValueError, match="at least one"):
+        diagnose([])
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ((1.0, 1.0, 0.0, 95.0), "swallowing"),
+        ((None, 1.0, 0.0, 5.0), "unknown"),
+        ((0.4, 1.0, 0.0, 5.0), "too_many"),
+        ((1.0, 0.4, 0.0, 5.0), "too_many"),
+        ((1.0, 1.3, 30.0, 5.0), "too_few"),
+        ((1.0, 1.0, 0.0, 5.0), "spikes"),
+        ((2.1, 1.0, 0.0, 5.0), "held"),
+    ],
+)
+def test_reading_a_blank_share(figures: tuple[Any, ...], expected: str) -> None:
+    frames, length, insertions, deletions = figures
+    found = read_blanks(
+        label_frames=frames, length_ratio=length, insertion_rate=insertions, deletion_rate=deletions
+    )
+    assert found == expected
+
+
+def test_the_rules_need_no_torch() -> None:
+    import subprocess
+    import sys
+
+    program = "import sys, ctckit.doctor.states, ctckit.doctor.flags; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
