@@ -1,0 +1,84 @@
+"""Runs the commands that README.md prints, on files with the names that it uses.
+
+Trainings are cut to a few small epochs; `make` targets are left out, because `make test` runs this very test.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHORT = ["--set", "phases.*.epochs=1", "--set", "model.hidden_size=8", "--threads", "1"]
+
+
+def commands() -> list[list[str]]:
+    """`ctckit` lines of fenced blocks and of inline code, in the order of the page."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    fenced = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line for block in fenced for line in block.splitlines()]
+    inline = re.findall(r"`(ctckit [^`\n]+)`", text)
+    found = [shlex.split(line, comments=True) for line in [*inline, *lines] if line.startswith("ctckit ")]
+    return [command for command in found if "--resume" not in command]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Holds the user's files: all.h5 and test.h5 with one group a clip, and a folder of .npy files."""
+    random = np.random.default_rng(0)
+    (tmp_path / "features").mkdir()
+    table = [("id", "transcript")]
+    for name, count in (("all", 24), ("test", 6)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            for number in range(count):
+                features = random.standard_normal((20, 6)).astype(np.float32)
+                group = file.create_group(f"{name}-{number:02d}")
+                group["features"] = features
+                group.attrs["transcript"] = "rain then sun" if number % 2 else "sun"
+                group.attrs["speaker"] = str(number % 12)
+                if name == "test":
+                    np.save(tmp_path / "features" / f"{number}.npy", features)
+                    table.append((str(number), "sun"))
+    with (tmp_path / "transcripts.tsv").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows(table)
+    return tmp_path
+
+
+def test_the_readme_has_commands() -> None:
+    verbs = {command[1] for command in commands()}
+    assert {"train", "evaluate", "decode", "report", "data", "plugins", "info"} <= verbs
+
+
+def test_every_command_of_the_readme_runs(place: Path) -> None:
+    split = [command for command in commands() if "split" in command]
+    for command in [*split, *(command for command in commands() if "split" not in command)]:
+        short = SHORT if command[1] == "train" else []
+        done: Any = subprocess.run(
+            [sys.executable, "-m", *command, *short], cwd=place, capture_output=True, text=True, check=False
+        )
+        # an untrained model emits nothing: every epoch is collapsed, and there is no best checkpoint to score
+        if command[1] in ("evaluate", "decode") and "every epoch so far was collapsed" in done.stderr:
+            done = subprocess.run(
+                [sys.executable, "-m", *command[:2], "runs/first/checkpoints/last.pt", *command[3:]],
+                cwd=place,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    wanted = set(re.findall(r"\bmake ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert wanted
+    dry = subprocess.run(["make", "-n", *sorted(wanted)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert dry.returncode == 0, dry.stderr
