@@ -7,6 +7,7 @@ its help and list plugins without importing torch.
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from ctckit.errors import CheckpointError, ConfigError, CtckitError, DataError, PluginError, TrainingError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         StopPhase,
         StopTraining,
     )
-    from ctckit.hookspecs import hookimpl
+    from ctckit.hookspecs import PLUGIN_API, hookimpl
     from ctckit.interfaces import Model, Monitor, Penalty, Schedule
     from ctckit.recipe import Component, Phase, Recipe
     from ctckit.registry import Registry
@@ -49,6 +50,7 @@ _HOMES = {
     "ShiftPenalty": "actions",
     "StopPhase": "actions",
     "StopTraining": "actions",
+    "PLUGIN_API": "hookspecs",
     "hookimpl": "hookspecs",
     "Model": "interfaces",
     "Monitor": "interfaces",
@@ -71,8 +73,12 @@ _HOMES = {
     "StepResult": "types",
 }
 
+_RENAMED: dict[str, tuple[str, str]] = {}
+"""Old names that still work, each with its new name and the version of the plugin API that ends it."""
+
 __all__ = [
     "BLANK",
+    "PLUGIN_API",
     "Action",
     "Auxiliary",
     "Batch",
@@ -110,6 +116,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        new, end = _RENAMED[name]
+        warnings.warn(
+            f"ctckit.{name} is now ctckit.{new}; the old name ends with plugin API {end}",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        # from now on the name is found without coming here, so that it warns once
+        globals()[name] = __getattr__(new)
+        return globals()[name]
     if name in _HOMES:
         return getattr(importlib.import_module(f"ctckit.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'ctckit' has no attribute '{name}'")

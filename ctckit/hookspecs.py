@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 PROJECT = "ctckit"
 """Name of the pluggy project and of the entry-point group."""
 
+VERBS = "ctckit.verbs"
+"""Entry-point group of command-line verbs that plugins bring; each points to a click command."""
+
+PLUGIN_API = "1.0"
+"""Version of what plugins may rely on. The first number rises when something is taken away, the second when
+something is added; a plugin says what it was written for as ``CTCKIT_API = "1.0"`` beside its hook."""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import ast
+import difflib
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
+import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ctckit.errors import PluginError, suggest
-from ctckit.hookspecs import PROJECT
+from ctckit.hookspecs import PLUGIN_API, PROJECT, VERBS
 
 if TYPE_CHECKING:
     from ctckit.registry import Registry
 
 HOOK = "ctckit_register"
+
+API = "CTCKIT_API"
+"""Name under which a plugin says which plugin API it is written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,38 @@ class PluginSource:
 
 def installed_plugins() -> tuple[PluginSource, ...]:
     """List the installed plugins from metadata alone; nothing is imported."""
+    return _installed(PROJECT)
+
+
+def installed_verbs() -> tuple[PluginSource, ...]:
+    """List the command-line verbs that installed plugins bring, from metadata alone."""
+    return _installed(VERBS)
+
+
+def load_verb(name: str) -> Any:
+    """Import the click command behind a plugin's verb, or return None where no plugin brings it.
+
+    Raises:
+        PluginError: two distributions claim the verb, or it cannot be imported, or is no click command.
+    """
+    import click
+
+    claims = [source for source in installed_verbs() if source.name == name]
+    if not claims:
+        return None
+    if len(claims) > 1:
+        raise PluginError(f"verb '{name}' is claimed by {_both(claims)}; uninstall one of them")
+    source = claims[0]
+    module, _, attribute = source.target.partition(":")
+    command: Any = getattr(_import(replace(source, target=module)), attribute, None)
+    if not isinstance(command, click.Command):
+        raise PluginError(
+            f"verb '{name}' of {source.distribution} {source.version}: {source.target} is no click command"
+        )
+    return command
+
+
+def _installed(group: str) -> tuple[PluginSource, ...]:
     found = {
         (point.name, point.value): PluginSource(
             point.name,
@@ -51,7 +90,7 @@ def installed_plugins() -> tuple[PluginSource, ...]:
             point.dist.version if point.dist else "",
             point.value,
         )
-        for point in importlib.metadata.entry_points(group=PROJECT)
+        for point in importlib.metadata.entry_points(group=group)
     }
     return tuple(sorted(found.values(), key=lambda source: (source.name, source.distribution)))
 
@@ -74,9 +113,12 @@ def find_plugin(name: str) -> PluginSource:
         hint = suggest(name, [source.name for source in installed])
         raise PluginError(f"unknown plugin '{name}'{hint} (a single file is given by its path, ending in .py)")
     if len(claims) > 1:
-        who = " and ".join(f"{source.distribution} {source.version}" for source in claims)
-        raise PluginError(f"plugin '{name}' is claimed by {who}; uninstall one of them")
+        raise PluginError(f"plugin '{name}' is claimed by {_both(claims)}; uninstall one of them")
     return claims[0]
+
+
+def _both(claims: Sequence[PluginSource]) -> str:
+    return " and ".join(f"{source.distribution} {source.version}" for source in claims)
 
 
 def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ...]]:
@@ -97,6 +139,7 @@ def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ..
     registry = Registry()
     sources = tuple(find_plugin(name) for name in dict.fromkeys(names))
     for source in sources:
+        refuse_other_api(source)
         module = _import(source)
         # One manager a plugin: pluggy calls all implementations at once and would not say whose failed.
         manager = pluggy.PluginManager(PROJECT)
@@ -113,8 +156,46 @@ def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ..
         except PluginError:
             raise
         except Exception as error:
-            raise PluginError(f"{source} failed in {HOOK}: {type(error).__name__}: {error}") from error
+            raise PluginError(f"{source} failed in {HOOK}: {_where(error)}") from error
     return registry, sources
+
+
+def declared_api(source: PluginSource) -> str | None:
+    """Read ``CTCKIT_API`` from a plugin's source text, before its import can fail; None where it says nothing."""
+    try:
+        if source.distribution:
+            spec = importlib.util.find_spec(source.target.partition(":")[0])
+            origin = spec.origin if spec else None
+        else:
+            origin = source.target
+        tree = ast.parse(Path(origin).read_bytes()) if origin and origin.endswith(".py") else ast.Module([], [])
+    except Exception:  # noqa: BLE001  # whatever is wrong with it, the import says so with its own words
+        return None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [API]:
+            return ast.unparse(node.value).strip("'")
+    return None
+
+
+def refuse_other_api(source: PluginSource) -> None:
+    """Compare the plugin API that a plugin is written for with the one that there is.
+
+    Raises:
+        PluginError: says which of the two is too old.
+    """
+    wanted = declared_api(source)
+    if wanted is None:
+        return
+    if not re.fullmatch(r"\d+\.\d+", wanted):
+        raise PluginError(f'{source}: {API} is {wanted!r}; write it as {API} = "{PLUGIN_API}"')
+    theirs, ours = ([int(part) for part in version.split(".")] for version in (wanted, PLUGIN_API))
+    version = importlib.metadata.version("ctckit")
+    between = f"{source} is written for plugin API {wanted}, ctckit {version} offers {PLUGIN_API}"
+    if theirs > ours:
+        raise PluginError(f"{between}: ctckit is too old; pip install --upgrade ctckit")
+    if theirs[0] < ours[0]:
+        mend = f"pip install --upgrade {source.distribution}" if source.distribution else "see the CHANGELOG"
+        raise PluginError(f"{between}: the plugin is too old; {mend}")
 
 
 def _import(source: PluginSource) -> ModuleType:
@@ -134,13 +215,24 @@ def _import(source: PluginSource) -> ModuleType:
             del sys.modules[name]
             raise
     except Exception as error:
-        raise PluginError(f"{source} cannot be imported: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{source} cannot be imported: {_where(error)}") from error
     return module
+
+
+def _where(error: Exception) -> str:
+    """Describe an error with the file and line that it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame for frame in frames if not frame.filename.startswith("<frozen") and "importlib" not in frame.filename
+    ]
+    at = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if len(own) > 1 else ""
+    return f"{type(error).__name__}: {error}{'' if isinstance(error, SyntaxError) else at}"
 
 
 def _without_hook(source: PluginSource, module: ModuleType) -> str:
     if hasattr(module, HOOK):
         return f"{source}: {HOOK} is not decorated; put @ctckit.hookimpl above it"
     near = [name for name in vars(module) if name.startswith("ctckit_")]
+    near += difflib.get_close_matches(HOOK, [name for name, value in vars(module).items() if callable(value)], n=1)
     hint = f" (there is '{near[0]}', misspelt?)" if near else ""
     return f"{source} registers nothing: it has no function {HOOK}{hint}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ctckit.errors import ConfigError, PluginError, suggest
@@ -20,10 +21,12 @@ class Entry(Generic[T]):
     Attributes:
         value: the class or recipe.
         plugin: the plugin that registered it, as the plugin host describes it.
+        example: values for parameters, to show and to check it with.
     """
 
     value: T
     plugin: str
+    example: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Names(Mapping[str, Entry[T]]):
@@ -33,7 +36,7 @@ class Names(Mapping[str, Entry[T]]):
         self.kind = kind
         self._entries: dict[str, Entry[T]] = {}
 
-    def add(self, name: str, value: T, plugin: str) -> None:
+    def add(self, name: str, value: T, plugin: str, example: Mapping[str, Any] | None = None) -> None:
         """Register ``value``; the very same object may come twice, another under its name may not.
 
         Raises:
@@ -46,7 +49,7 @@ class Names(Mapping[str, Entry[T]]):
                 "use one of the two plugins, or ask one author to rename"
             )
         if taken is None:
-            self._entries[name] = Entry(value, plugin)
+            self._entries[name] = Entry(value, plugin, dict(example or {}))
 
     def find(self, name: str) -> Entry[T]:
         """Return an entry.
@@ -89,21 +92,45 @@ class Registry:
         """Name the plugin whose registrations follow; the plugin host calls this."""
         self._plugin = plugin
 
-    def model(self, name: str, cls: type[Model]) -> None:
-        """Register a model class."""
-        self.models.add(name, self._checked(name, cls, Model), self._plugin)
+    def model(self, name: str, cls: type[Model], *, example: Mapping[str, Any] | None = None) -> None:
+        """Register a model class.
 
-    def schedule(self, name: str, cls: type[Schedule]) -> None:
-        """Register a schedule class."""
-        self.schedules.add(name, self._checked(name, cls, Schedule), self._plugin)
+        Args:
+            name: what a configuration calls it.
+            cls: the class; its constructor's parameters become configuration keys.
+            example: values for parameters that have no default, for ``ctckit plugins show`` and ``check``.
+        """
+        self._add(self.models, name, cls, Model, example)
 
-    def penalty(self, name: str, cls: type[Penalty]) -> None:
-        """Register a penalty class."""
-        self.penalties.add(name, self._checked(name, cls, Penalty), self._plugin)
+    def schedule(self, name: str, cls: type[Schedule], *, example: Mapping[str, Any] | None = None) -> None:
+        """Register a schedule class.
 
-    def monitor(self, name: str, cls: type[Monitor]) -> None:
-        """Register a monitor class."""
-        self.monitors.add(name, self._checked(name, cls, Monitor), self._plugin)
+        Args:
+            name: what a configuration calls it.
+            cls: the class; its constructor's parameters become configuration keys.
+            example: values for parameters that have no default, for ``ctckit plugins show`` and ``check``.
+        """
+        self._add(self.schedules, name, cls, Schedule, example)
+
+    def penalty(self, name: str, cls: type[Penalty], *, example: Mapping[str, Any] | None = None) -> None:
+        """Register a penalty class.
+
+        Args:
+            name: what a configuration calls it.
+            cls: the class; its constructor's parameters become configuration keys.
+            example: values for parameters that have no default, for ``ctckit plugins show`` and ``check``.
+        """
+        self._add(self.penalties, name, cls, Penalty, example)
+
+    def monitor(self, name: str, cls: type[Monitor], *, example: Mapping[str, Any] | None = None) -> None:
+        """Register a monitor class.
+
+        Args:
+            name: what a configuration calls it.
+            cls: the class; its constructor's parameters become configuration keys.
+            example: values for parameters that have no default, for ``ctckit plugins show`` and ``check``.
+        """
+        self._add(self.monitors, name, cls, Monitor, example)
 
     def recipe(self, recipe: Recipe) -> None:
         """Register a recipe under its own name."""
@@ -116,16 +143,25 @@ class Registry:
         names: list[Names[Any]] = [self.models, self.schedules, self.penalties, self.monitors, self.recipes]
         return {entries.kind: entries for entries in names}
 
-    def _checked(self, name: str, cls: T, base: Callable[..., Any]) -> T:
-        if not (isinstance(cls, type) and isinstance(base, type) and issubclass(cls, base)):
+    def _add(
+        self, names: Names[Any], name: str, cls: Any, base: type[Any], example: Mapping[str, Any] | None
+    ) -> None:
+        what = f"{names.kind} '{name}'"
+        if not isinstance(name, str) or not name.isidentifier():
             raise PluginError(
-                f"{self._plugin} registers {cls!r} as {base.__name__.lower()} '{name}'; "
-                f"pass a class derived from ctckit.{base.__name__}"
+                f"{self._plugin} registers a {names.kind} as {name!r}; use letters, digits and _, so that "
+                "--set can name it"
+            )
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise PluginError(
+                f"{self._plugin} registers {cls!r} as {what}; pass a class derived from ctckit.{base.__name__}"
             )
         missing = sorted(getattr(cls, "__abstractmethods__", ()))
         if missing:
+            near = difflib.get_close_matches(missing[0], [n for n in vars(cls) if not n.startswith("_")], n=1)
+            hint = f" (there is '{near[0]}', misspelt?)" if near else ""
             raise PluginError(
-                f"{self._plugin} registers {cls.__name__} as {base.__name__.lower()} '{name}', "
-                f"which lacks the method {', '.join(missing)}"
+                f"{self._plugin} registers {cls.__name__} as {what}, "
+                f"which lacks the method {', '.join(missing)}{hint}"
             )
-        return cls
+        names.add(name, cls, self._plugin, example)

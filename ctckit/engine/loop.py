@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -18,6 +18,7 @@ from ctckit.engine.history import action_row, epoch_row, finding_row
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Best, EpochTotals, Run
 from ctckit.engine.step import train_step
+from ctckit.errors import PluginError
 from ctckit.types import EpochResult, Finding, Progress, StepResult
 
 SAMPLES = 5
@@ -191,7 +192,16 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
     for name, monitor in run.monitors.items():
         with naming(run, f"monitor '{name}'", monitor):
             outcomes = monitor.observe(result)
+            if not isinstance(outcomes, Sequence):
+                raise PluginError(
+                    f"{type(monitor).__name__}.observe returned {outcomes!r}; return a list of findings and actions"
+                )
             for outcome in outcomes:
+                if not isinstance(outcome, (Action, Finding)):
+                    raise PluginError(
+                        f"{type(monitor).__name__}.observe returned {outcome!r} in its list; "
+                        "return findings and actions"
+                    )
                 if isinstance(outcome, Action):
                     run.adjustments = apply(outcome, run.adjustments)
                     run.history.append("action", epoch=result.at.epoch, monitor=name, **action_row(outcome))

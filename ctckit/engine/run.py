@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from ctckit.engine.checkpoint import save_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged
 from ctckit.engine.history import History
-from ctckit.errors import CheckpointError
+from ctckit.errors import CheckpointError, PluginError
 from ctckit.interfaces import Model, Monitor, Penalty, Schedule
 from ctckit.recipe import Phase
 from ctckit.types import Domain
@@ -104,8 +105,15 @@ class Run:
         return self.phase.penalty.domain if self.phase.penalty else "logit"
 
     def shift(self) -> float:
-        """Return the blank shift for the step about to be taken, nats, at most 0."""
-        own = self.phase.penalty.shift(self.clock.now) if self.phase.penalty else 0.0
+        """Return the blank shift for the step about to be taken, nats, at most 0.
+
+        Raises:
+            PluginError: the penalty breaks its contract.
+        """
+        penalty = self.phase.penalty
+        own = penalty.shift(self.clock.now) if penalty else 0.0
+        if not -math.inf < own <= 0.0:
+            raise PluginError(f"{type(penalty).__name__}.shift returned {own!r}; a shift is finite and at most 0")
         return min(own + self.adjustments.shift_offset, 0.0)
 
     def evaluation_shift(self) -> float:
@@ -114,8 +122,18 @@ class Run:
         return self.shift() if held else 0.0
 
     def learning_rate(self) -> float:
-        """Return the learning rate for the step about to be taken."""
-        return self.phase.schedule.learning_rate(self.clock.now) * self.adjustments.learning_rate_factor
+        """Return the learning rate for the step about to be taken.
+
+        Raises:
+            PluginError: the schedule breaks its contract.
+        """
+        schedule = self.phase.schedule
+        own = schedule.learning_rate(self.clock.now)
+        if not 0.0 <= own < math.inf:
+            raise PluginError(
+                f"{type(schedule).__name__}.learning_rate returned {own!r}; a rate is finite and not negative"
+            )
+        return own * self.adjustments.learning_rate_factor
 
     def configure_phase(self) -> None:
         """Set what the phase and its adjustments say about model and optimiser. Repeatable, as resuming needs."""
