@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from conftest import interleaved
 from ctckit.assemble import assemble
 from ctckit.config import nest, resolve
 from ctckit.data import FeaturePipeline, open_corpus, split_corpus
@@ -32,8 +31,6 @@ from ctckit.engine.run import Run
 from ctckit.plugin_host import load_plugins
 
 AN4 = Path(os.environ.get("CTCKIT_AN4", Path(__file__).parents[2] / "shared" / "data" / "an4" / "an4_train.h5"))
-ROUNDS = 5
-GOAL = 0.8
 
 SETTINGS = {
     "an4": {"data.deltas": 2, "data.normalize": "clip_mean", "batch_size": 8, "model.hidden_size": 128},
@@ -116,6 +113,15 @@ def make_run(train: Path, dev: Path, settings: dict[str, Any], folder: Path) -> 
     return assemble(config, registry, sources, folder, torch.device("cpu")).run
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Both sides are fastest with one thread on models this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def corpora(name: str, folder: Path) -> tuple[Path, Path]:
     if name == "digits":
         from ctckit.data import build_demo
@@ -139,10 +145,9 @@ def regroup(path: Path) -> Path:
     return grouped
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", ["digits", "an4"])
-def test_epoch_against_the_plain_loop(name: str, tmp_path: Path, benchmark: Any) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # both are fastest with one on models this small
+def test_epoch_against_the_plain_loop(name: str, tmp_path: Path, table: Any, benchmark: Any) -> None:
     train, dev = corpora(name, tmp_path)
     settings = SETTINGS[name]
     run = make_run(train, dev, settings, tmp_path / "run")
@@ -168,22 +173,9 @@ def test_epoch_against_the_plain_loop(name: str, tmp_path: Path, benchmark: Any)
             pass
         loop.judge(run)
 
-    rivals = []
-
-    def one_round() -> None:
-        rivals.append(timed(plain))
-
-    plain(), ours()  # warm up: caches, oneDNN
-    benchmark.pedantic(ours, setup=one_round, rounds=ROUNDS)
-    torch.set_num_threads(before)
-    plain_median, our_median = statistics.median(rivals), benchmark.stats.stats.median
-    benchmark.extra_info.update(
-        plain_seconds=plain_median, ours_seconds=our_median, ratio=our_median / plain_median, goal=GOAL
-    )
-    print(f"\n{name}: plain {plain_median:.2f} s, ctckit {our_median:.2f} s, ratio {our_median / plain_median:.2f}")
-
-
-def timed(function: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
+    times = interleaved({"ours": ours, "plain": plain}, rounds=5)
+    ratio = times["ours"] / times["plain"]
+    note = ", ".join(f"{who} {value / 1e3:.2f} s" for who, value in times.items())
+    table.add(f"epoch, {name}: share of the plain loop's", ratio, goal=0.8, note=note, more_is_better=False)
+    benchmark.extra_info["interleaved_ms"] = times
+    benchmark.pedantic(ours, rounds=1)
