@@ -62,6 +62,7 @@ setup(
         "ctckit.engine",
         "ctckit.ops",
         "ctckit.report",
+        "ctckit.testing",
         "ctckit_hierarchical",
     ],
     package_dir={

@@ -17,7 +17,7 @@ VERBS = {
     "diagnose": ("ctckit.cli.diagnose:diagnose", "Say what state a run is in, why, and what to try."),
     "report": ("ctckit.cli.report:report", "Write the report of a run as one HTML file."),
     "data": ("ctckit.cli.data:data", "Import, inspect, split, simulate corpora."),
-    "plugins": ("ctckit.cli.plugins:plugins", "List plugins and show what they offer."),
+    "plugins": ("ctckit.cli.plugins:plugins", "List plugins, show what they offer, write and check your own."),
     "info": ("ctckit.cli.info:info", "Show versions and which kernels run, and why."),
 }
 """Where each verb lives, and its line of help, which must not cost an import."""
@@ -33,11 +33,16 @@ class _Failure(click.ClickException):
 
 class _LazyGroup(click.Group):
     def list_commands(self, _context: click.Context) -> list[str]:
-        return list(VERBS)
+        from ctckit.plugin_host import installed_verbs
+
+        return [*VERBS, *dict.fromkeys(verb.name for verb in installed_verbs() if verb.name not in VERBS)]
 
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
-            return None
+            from ctckit.plugin_host import load_verb
+
+            foreign: click.Command | None = load_verb(name)
+            return foreign
         module, _, attribute = VERBS[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
@@ -45,6 +50,15 @@ class _LazyGroup(click.Group):
     def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+        from ctckit.plugin_host import installed_verbs
+
+        # from metadata alone: what a verb does is known to its own --help
+        foreign = [(verb.name, f"{verb.distribution} {verb.version}") for verb in installed_verbs()]
+        if foreign:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(
+                    [(name, f"{by} (hidden by ctckit's own)" if name in VERBS else by) for name, by in foreign]
+                )
 
     def invoke(self, context: click.Context) -> Any:
         try:

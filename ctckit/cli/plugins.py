@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctckit.cli.examples import examples, exit_codes
 
-@click.group()
+if TYPE_CHECKING:
+    from ctckit.testing.plugin import ComponentReport
+
+KINDS = ("penalty", "schedule", "monitor", "model")
+
+
+@click.group(
+    epilog=examples(
+        "ctckit plugins list                     what is installed; nothing is imported",
+        "ctckit plugins show hierarchical_fixed  what it offers, with parameters",
+        "ctckit plugins new cosine               a penalty of your own, with its tests",
+        "ctckit plugins check ./experiment.py    whether it keeps its contract",
+    )
+)
 def plugins() -> None:
-    """List plugins and show what they offer."""
+    """List plugins, show what they offer, write and check your own."""
 
 
-@plugins.command("list")
+@plugins.command("list", epilog=examples("ctckit plugins list --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(as_json: bool) -> None:
     """List the installed plugins, from metadata alone: none is imported."""
@@ -31,46 +46,110 @@ def list_(as_json: bool) -> None:
         click.echo(f"{source.name:<28} {source.distribution} {source.version}  ({source.target})")
 
 
-@plugins.command()
-@click.argument("name")
+@plugins.command(epilog=examples("ctckit plugins show hierarchical_fixed", "ctckit plugins show ./experiment.py"))
+@click.argument("name", metavar="NAME|FILE.py")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(name: str, as_json: bool) -> None:
-    """Show what a plugin (a name, or a file ending in .py) registers, with parameters and defaults."""
-    from ctckit.plugin_host import load_plugins
+    """Show what a plugin offers, with documentation, parameters and defaults."""
+    from ctckit.cli.offers import offers_of
+    from ctckit.plugin_host import declared_api, load_plugins
 
-    registry, sources = load_plugins([name])
-    offers = [
-        _describe(kind, entry_name, entry.value)
-        for kind, names in registry.kinds().items()
-        for entry_name, entry in names.items()
-    ]
+    registry, (source,) = load_plugins([name])
+    offers = offers_of(registry)
     if as_json:
-        click.echo(json.dumps({**asdict(sources[0]), "offers": offers}))
+        click.echo(json.dumps({**asdict(source), "api": declared_api(source), "offers": offers}))
         return
-    click.echo(str(sources[0]))
+    click.echo(str(source))
     for offer in offers:
-        click.echo(f"\n{offer['kind']} {offer['name']}: {offer['summary']}")
+        click.echo(f"\n{offer['kind']} {offer['name']}: {offer['summary']}".rstrip(": "))
+        if offer["documentation"]:
+            click.echo(indent(offer["documentation"], "  "))
         for parameter in offer["parameters"]:
-            click.echo(f"    {parameter['name']} ({parameter['type']}) = {parameter['default']}")
+            line = f"    {parameter['name']} ({parameter['type']}) = {parameter['default']}"
+            click.echo(f"{line}  {parameter['description']}".rstrip())
+        click.echo(f"  use: ctckit train --plugin {name} {offer['usage']}")
 
 
-def _describe(kind: str, name: str, value: Any) -> dict[str, Any]:
-    if kind == "recipe":
-        phases = [
-            {"name": phase, "type": "phase", "default": f"{settings.epochs} epochs, {settings.schedule.name}"}
-            for phase, settings in value.phases.items()
-        ]
-        return {"kind": kind, "name": name, "summary": value.description, "parameters": phases}
-    from ctckit.parameters import parameters_of
+@plugins.command(epilog=examples("ctckit plugins new cosine", "ctckit plugins new stalled --kind monitor"))
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="What it provides.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="FOLDER",
+    help="Where the plugin's folder goes; here by default.",
+)
+def new(name: str, kind: str, into: Path) -> None:
+    """Write a new plugin that installs and passes its own tests; overwrites nothing."""
+    from ctckit.cli.scaffold import scaffold
 
-    given = ("input_size", "num_classes") if kind == "model" else ()
-    parameters = [
-        {
-            "name": parameter.name,
-            "type": inspect.formatannotation(parameter.annotation),
-            "default": "required" if parameter.required else repr(parameter.default),
-        }
-        for parameter in parameters_of(value, given=given)
-    ]
-    summary = (inspect.getdoc(value) or "").partition("\n")[0]
-    return {"kind": kind, "name": name, "summary": summary, "parameters": parameters}
+    written = scaffold(name, kind, into)
+    for path in written:
+        click.echo(f"wrote {path}")
+    click.echo(f'next: cd {written[0].parent} && pip install -e ".[test]" && pytest')
+
+
+@plugins.command(
+    epilog=examples(
+        "ctckit plugins check cosine",
+        "ctckit plugins check ./experiment.py --set flat.value=-0.5 --json",
+        "ctckit plugins check cosine --expect 'cosine.picklable=holds an open file'",
+    )
+    + exit_codes("0  every contract is kept", "1  a contract is broken", "4  the plugin cannot be loaded")
+)
+@click.argument("name", metavar="NAME|FILE.py")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="NAME.PARAM=VALUE", help="Check a component with this value."
+)
+@click.option(
+    "--expect", "expected", multiple=True, metavar="NAME.CHECK=REASON", help="A failure that has a reason."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def check(
+    context: click.Context, name: str, assignments: tuple[str, ...], expected: tuple[str, ...], as_json: bool
+) -> None:
+    """Run the contract of everything that a plugin registers."""
+    from ctckit.testing.plugin import examine_plugin
+
+    try:
+        source, reports = examine_plugin(
+            name, params=_by_component(assignments), expected_failures=_by_component(expected, as_text=True)
+        )
+    except ValueError as error:  # an expected failure without its check or its reason
+        raise click.UsageError(str(error)) from error
+    failed = any(report.failed for report in reports)
+    if as_json:
+        listed = [{"kind": r.kind, "name": r.name, "checks": [asdict(o) for o in r.outcomes]} for r in reports]
+        click.echo(json.dumps({**asdict(source), "passed": not failed, "components": listed}))
+    else:
+        click.echo(str(source))
+        for report in reports:
+            _print(report)
+    context.exit(1 if failed else 0)
+
+
+def _print(report: ComponentReport) -> None:
+    passed = sum(outcome.status == "passed" for outcome in report.outcomes)
+    click.echo(f"{report.kind} {report.name}: {passed} of {len(report.outcomes)} checks passed")
+    for outcome in report.outcomes:
+        if outcome.status == "failed":
+            click.echo(f"  FAILED {outcome.message}")
+        elif outcome.status == "expected":
+            click.echo(f"  expected to fail: {outcome.check}, {outcome.message}")
+
+
+def _by_component(assignments: tuple[str, ...], *, as_text: bool = False) -> dict[str, dict[str, Any]]:
+    from ctckit.config import parse_assignment
+    from ctckit.errors import ConfigError
+
+    found: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        component, dot, name = key.partition(".")
+        if not (separator and dot and component and name) or "." in name:
+            raise ConfigError(f"'{assignment}': write NAME.PARAM=VALUE, for example flat.value=-0.5")
+        nested = {component: {name: text}} if as_text else parse_assignment(assignment)
+        found.setdefault(component, {}).update(nested[component])
+    return found

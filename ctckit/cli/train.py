@@ -80,6 +80,7 @@ def train(
 
     from ctckit.assemble import assemble, checkpoint_path, provenance
     from ctckit.cli.device import choose_device
+    from ctckit.cli.offers import unused
     from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.plugin_host import load_plugins
 
@@ -106,6 +107,8 @@ def train(
         folder = out or next_folder(config.recipe)
         if (folder / "history.jsonl").exists() and not dry_run:
             raise ConfigError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
+    for hint in unused(registry, sources, config):
+        console.print(hint, markup=False)
     assembled = assemble(config, registry, sources, folder, chosen, resume=state)
     run = assembled.run
     if assembled.dropped:

@@ -1,0 +1,130 @@
+"""What a plugin offers, in words: for ``ctckit plugins show`` and for the hint that a plugin is not used."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ctckit.config import Config
+    from ctckit.plugin_host import PluginSource
+    from ctckit.recipe import Recipe
+    from ctckit.registry import Registry
+
+GIVEN = ("input_size", "num_classes")
+"""What ctckit itself gives to a model's constructor."""
+
+KEYS = {"model": "model", "schedule": "phases.*.schedule", "penalty": "phases.*.penalty"}
+"""Where a configuration names a component of each kind."""
+
+
+def offers_of(registry: Registry) -> list[dict[str, Any]]:
+    """Describe everything registered: kind, name, documentation, parameters and how to use it."""
+    return [
+        _recipe(entry.value) if kind == "recipe" else _component(kind, name, entry.value, entry.example)
+        for kind, names in registry.kinds().items()
+        for name, entry in names.items()
+    ]
+
+
+def usage(kind: str, name: str, values: Mapping[str, Any] | None = None) -> str:
+    """Return the options of ``ctckit train`` that put a component into a run."""
+    if kind == "recipe":
+        return f"--recipe {name}"
+    if kind == "monitor":
+        table = ", ".join(f"{key} = {_toml(value)}" for key, value in {"name": name, **(values or {})}.items())
+        return f"--set 'monitors=[{{{table}}}]'"
+    settings = {"name": name, **(values or {})}
+    return " ".join(f"--set '{KEYS[kind]}.{key}={value}'" for key, value in settings.items())
+
+
+def unused(registry: Registry, sources: tuple[PluginSource, ...], config: Config) -> list[str]:
+    """Say of each plugin that a run loads and does not use what it offers, and how to use it."""
+    used = {("recipe", config.recipe), ("model", config.model.name)}
+    used |= {("monitor", monitor.name) for monitor in config.monitors}
+    for phase in config.phases.values():
+        used.add(("schedule", phase.schedule.name))
+        if phase.penalty:
+            used.add(("penalty", phase.penalty.name))
+    hints = []
+    for source in sources:
+        offered = [
+            (kind, name)
+            for kind, names in registry.kinds().items()
+            for name, entry in names.items()
+            if entry.plugin == str(source)
+        ]
+        if offered and not used & set(offered):
+            what = ", ".join(f"{kind} {name}" for kind, name in offered)
+            hints.append(
+                f"plugin '{source.name}' is loaded and not used; it offers {what}: use it with {usage(*offered[0])}"
+            )
+    return hints
+
+
+def _recipe(recipe: Recipe) -> dict[str, Any]:
+    phases = [
+        {
+            "name": phase,
+            "type": "phase",
+            "default": f"{settings.epochs} epochs, {settings.schedule.name}",
+            "description": f"penalty {settings.penalty.name}" if settings.penalty else "",
+        }
+        for phase, settings in recipe.phases.items()
+    ]
+    return {
+        "kind": "recipe",
+        "name": recipe.name,
+        "summary": recipe.description,
+        "documentation": "",
+        "parameters": phases,
+        "usage": usage("recipe", recipe.name),
+    }
+
+
+def _component(kind: str, name: str, cls: type[Any], example: Mapping[str, Any]) -> dict[str, Any]:
+    from ctckit.parameters import parameters_of
+
+    text, arguments = _docstring(cls)
+    summary, _, rest = text.partition("\n")
+    parameters = [
+        {
+            "name": parameter.name,
+            "type": inspect.formatannotation(parameter.annotation).replace("typing.", ""),
+            "default": "required" if parameter.required else repr(parameter.default),
+            "description": arguments.get(parameter.name, ""),
+        }
+        for parameter in parameters_of(cls, given=GIVEN if kind == "model" else ())
+    ]
+    return {
+        "kind": kind,
+        "name": name,
+        "summary": summary,
+        "documentation": rest.strip(),
+        "parameters": parameters,
+        "usage": usage(kind, name, example),
+    }
+
+
+def _docstring(cls: type[Any]) -> tuple[str, dict[str, str]]:
+    """Split a class's own docstring into its text and the descriptions of its parameters (google style)."""
+    own = cls.__doc__ or ""
+    if own.startswith(f"{cls.__name__}("):  # what dataclass writes where there is no docstring
+        return "", {}
+    text, *sections = re.split(
+        r"^(?=(?:Args|Attributes|Raises|Returns|Example|Examples):$)", inspect.cleandoc(own), flags=re.M
+    )
+    described: dict[str, str] = {}
+    for section in sections:
+        if section.startswith(("Args:", "Attributes:")):
+            for found in re.finditer(r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n     .*)*)", section, flags=re.M):
+                described[found[1]] = " ".join(found[2].split())
+    return text.strip(), described
+
+
+def _toml(value: object) -> str:
+    return (
+        str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else repr(value)
+    )
