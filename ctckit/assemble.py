@@ -25,6 +25,7 @@ from ctckit.data import (
     encode_targets,
     open_corpus,
 )
+from ctckit.doctor.audit import Subject
 from ctckit.doctor.feasibility import Infeasible, infeasible_clips
 from ctckit.doctor.plateau import unigram_plateau
 from ctckit.engine.checkpoint import load_checkpoint
@@ -61,11 +62,13 @@ class Assembled:
         run: ready to train.
         dropped: training clips without a path, left out because the configuration says so.
         longest: one batch of the longest training clips, for a dry run.
+        subject: what the audit looks at.
     """
 
     run: Run
     dropped: tuple[Infeasible, ...]
     longest: Loader
+    subject: Subject
 
 
 def assemble(
@@ -160,7 +163,60 @@ def assemble(
     if resume is not None:
         run.restore(resume)
     longest = kept[np.argsort(train_corpus.frame_counts[kept], kind="stable")[-config.batch_size :]]
-    return Assembled(run, tuple(dropped.values()), _loader(config, train, pipeline, longest, device, shuffle=False))
+    return Assembled(
+        run,
+        tuple(dropped.values()),
+        _loader(config, train, pipeline, longest, device, shuffle=False),
+        _subject(config, {"train": train_corpus, "dev": dev_corpus}, alphabet, model, pipeline.output_size, phases),
+    )
+
+
+def audit_subject(config: Config, registry: Registry, corpora: Mapping[str, Corpus]) -> Subject:
+    """Put together what the audit looks at, without what training would refuse.
+
+    Args:
+        config: of the training to come.
+        registry: filled by the plugins.
+        corpora: by name; ``train`` first.
+    """
+    train = corpora["train"]
+    alphabet = train.alphabet() or Alphabet.from_transcripts(train.transcript(index) for index in range(len(train)))
+    size = FeaturePipeline(
+        train.feature_size, deltas=config.data.deltas, normalize=config.data.normalize
+    ).output_size
+    torch.manual_seed(config.seed)
+    model = build_model(config, registry, size, len(alphabet))
+    return _subject(config, corpora, alphabet, model, size, build_phases(config, registry))
+
+
+def _subject(
+    config: Config,
+    corpora: Mapping[str, Corpus],
+    alphabet: Alphabet,
+    model: Model,
+    input_size: int,
+    phases: Mapping[str, ActivePhase],
+) -> Subject:
+    return Subject(
+        corpora=corpora,
+        alphabet=alphabet,
+        model=model,
+        input_size=input_size,
+        normalize=config.data.normalize,
+        infeasible=config.data.infeasible,
+        learning_rates=planned_learning_rates(phases),
+    )
+
+
+def planned_learning_rates(phases: Mapping[str, ActivePhase]) -> tuple[float, ...]:
+    """Return the learning rate at the end of every epoch, as far as no metric changes it."""
+    total = sum(phase.settings.epochs for phase in phases.values())
+    rates: list[float] = []
+    for name, phase in phases.items():
+        for epoch in range(1, phase.settings.epochs + 1):
+            at = Progress(len(rates) + 1, name, epoch, phase.settings.epochs, total, batch=1, batches=1)
+            rates.append(phase.schedule.learning_rate(at))
+    return tuple(rates)
 
 
 @dataclass(frozen=True, slots=True)

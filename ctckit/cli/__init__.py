@@ -14,6 +14,7 @@ VERBS = {
     "train": ("ctckit.cli.train:train", "Train a recogniser."),
     "evaluate": ("ctckit.cli.evaluate:evaluate", "Score a trained model on a corpus."),
     "decode": ("ctckit.cli.evaluate:decode", "Decode a corpus to JSON lines with token times and scores."),
+    "audit": ("ctckit.cli.audit:audit", "Check corpora and model before the first step."),
     "diagnose": ("ctckit.cli.diagnose:diagnose", "Say what state a run is in, why, and what to try."),
     "report": ("ctckit.cli.report:report", "Write the report of a run as one HTML file."),
     "data": ("ctckit.cli.data:data", "Import, inspect, split, simulate corpora."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ctckit.cli.examples import examples
+from ctckit.cli.examples import examples, exit_codes
 
 if TYPE_CHECKING:
     from ctckit.doctor.observations import Recorded
@@ -25,23 +25,22 @@ EXIT_CODES = {"info": 0, "warning": 10, "error": 11}
         "ctckit diagnose runs/NAME",
         "ctckit diagnose checkpoints/training_history.json --json",
     )
+    + exit_codes(
+        "0   HEALTHY, or ESCAPING and moving",
+        "10  BLANK-BIASED, OVERFIT, OVER-PENALISED, ESCAPING but stalled, PLATEAU for at most 10 epochs",
+        "11  BROKEN, PLATEAU for longer",
+        "3   the history cannot be read",
+    )
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 @click.pass_context
 def diagnose(context: click.Context, run: Path, as_json: bool) -> None:
-    r"""Say what state RUN is in, since when, on what evidence, and what to try.
+    """Say what state RUN is in, since when, on what evidence, and what to try.
 
     RUN is a run's folder or its history.jsonl; or a JSON file with train_loss, val_loss, val_wer, blank_ratio,
     unique_nonblank, overfit_ratio per epoch, as a list of epochs or as columns. Columns that are missing are named,
     and the rules that need them are left out.
-
-    \b
-    exit code  0   HEALTHY, or ESCAPING and moving
-               10  ESCAPING but stalled, BLANK-BIASED, OVERFIT, OVER-PENALISED,
-                   or PLATEAU for at most 10 epochs
-               11  BROKEN, or PLATEAU for longer
-               3   the history cannot be read
     """
     from ctckit.doctor.flags import red_flags
     from ctckit.doctor.prescriptions import prescribe

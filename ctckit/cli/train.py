@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ctckit.plugin_host import PluginSource
     from ctckit.recipe import Recipe
     from ctckit.registry import Registry
+    from ctckit.types import Finding
 
 DEFAULT_PLUGIN = "hierarchical_fixed"
 """The plugin whose recipe is used where no named plugin brings one; found by name like any other."""
@@ -82,6 +83,7 @@ def train(
     from ctckit.cli.device import choose_device
     from ctckit.cli.offers import unused
     from ctckit.engine.checkpoint import load_checkpoint
+    from ctckit.engine.history import finding_row
     from ctckit.plugin_host import load_plugins
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -115,6 +117,7 @@ def train(
         console.print(f"left out {len(assembled.dropped)} clips without a CTC path:")
         for clip in assembled.dropped:
             console.print(f"  {clip}", markup=False)
+    findings = early_findings(assembled, console) if state is None else ()
     set_threads(run, threads, console)
     if dry_run:
         report_dry_run(assembled, console, as_json)
@@ -123,6 +126,8 @@ def train(
     if state is None:
         dropped = [clip.clip_id for clip in assembled.dropped]
         run.history.append("run", **provenance(run, sources), dropped=dropped)
+        for finding in findings:
+            run.history.append("finding", epoch=0, monitor="audit", **finding_row(finding))
     else:
         run.history.append("resume", epoch=run.clock.now.epoch, update=run.clock.now.update)
     console.print(f"run {folder}: recipe {config.recipe}, {len(run.tokens)} classes, {chosen}")
@@ -130,6 +135,19 @@ def train(
     summary = close(run, ending, chosen, console)
     if as_json:
         click.echo(json.dumps(summary))
+
+
+def early_findings(assembled: Assembled, console: Console) -> tuple[Finding, ...]:
+    """Run the part of the audit that reads no features; show warnings and errors."""
+    from ctckit.cli.display import ConsoleDisplay
+    from ctckit.doctor.audit import cheap_audit
+
+    findings = cheap_audit(assembled.subject)
+    display = ConsoleDisplay(console)
+    for finding in findings:
+        if finding.severity != "info":
+            display.finding(finding, None)
+    return findings
 
 
 def load_with_recipe(plugins: Sequence[str], console: Console) -> tuple[Registry, tuple[PluginSource, ...]]:

@@ -55,6 +55,24 @@ def unigram_plateau(output_frames: Sequence[int], targets: Sequence[Sequence[int
     return loss
 
 
+def uniform_loss(output_frames: Sequence[int], targets: Sequence[Sequence[int]], classes: int) -> float:
+    """CTC loss of a network that gives every class the same probability: about where training starts.
+
+    Args:
+        output_frames: frames of each clip after subsampling; every clip must have a path.
+        targets: labels of each clip.
+        classes: number of classes with blank.
+
+    Returns:
+        Nats per label.
+    """
+    step = max(len(targets) // CLIPS, 1)
+    chosen = [list(target) for target in targets[::step]]
+    log_probs_C = torch.full((classes,), 1.0 / classes, dtype=torch.float64).log()
+    total = _log_likelihood(log_probs_C, torch.tensor(list(output_frames)[::step]), chosen)
+    return -total.item() / sum(map(len, chosen))
+
+
 def _log_likelihood(log_probs_C: Tensor, frames_B: Tensor, targets: list[list[int]]) -> Tensor:
     """Sum of log P(target) when every frame has the same distribution, in one pass over all clips."""
     # A finite stand-in for log 0 keeps the gradient of logaddexp free of inf - inf.

@@ -69,3 +69,17 @@ def silent(spiky: Make) -> Make:
         return spiky(epoch, **{**SILENT, **changes})
 
     return make
+
+
+@pytest.fixture
+def make_quick() -> Callable[..., list[str]]:
+    """Options of a run over the tiny corpora that takes two seconds."""
+
+    def make(corpora: Any, folder: Any) -> list[str]:
+        phases = ("warmup", "exploration", "consolidation", "fine_tuning")
+        options = ["--data", str(corpora.train), "--dev", str(corpora.dev), "--out", str(folder), "--threads", "1"]
+        for setting in ("model.hidden_size=8", *(f"phases.{name}.epochs=1" for name in phases)):
+            options += ["--set", setting]
+        return options
+
+    return make

@@ -1,0 +1,148 @@
+"""``ctckit audit``."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ctckit.cli.diagnose import EXIT_CODES
+from ctckit.cli.examples import examples, exit_codes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from ctckit.config import Config
+    from ctckit.data import Corpus
+    from ctckit.registry import Registry
+    from ctckit.types import Finding
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command(
+    epilog=examples(
+        "ctckit audit train.h5 --dev dev.h5 --test test.h5",
+        "ctckit audit train.h5 --set model.subsampling=4 --json",
+    )
+    + exit_codes("0   clean", "10  warnings", "11  errors")
+)
+@click.argument("data", type=_FILE)
+@click.option("--dev", type=_FILE, help="Corpus on which epochs are to be compared.")
+@click.option("--test", type=_FILE, help="Corpus to be scored at the end.")
+@click.option("--plugin", "plugins", multiple=True, metavar="NAME|FILE.py", help="Plugin to load; may be repeated.")
+@click.option("--recipe", metavar="NAME", help="Recipe, where the plugins bring more than one.")
+@click.option("--config", "config_path", type=_FILE, metavar="RUN.toml", help="Settings in TOML.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting; may be repeated.")
+@click.option("--clips", type=click.IntRange(min=1), help="Read the features of so many clips of each corpus only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def audit(
+    context: click.Context,
+    data: Path,
+    dev: Path | None,
+    test: Path | None,
+    plugins: tuple[str, ...],
+    recipe: str | None,
+    config_path: Path | None,
+    assignments: tuple[str, ...],
+    clips: int | None,
+    as_json: bool,
+) -> None:
+    """Check DATA, and the model and schedule that are to be trained on it, before the first step.
+
+    Clips without a CTC path by the model's own length map, T/U against the blank share of one-frame spikes,
+    the unigram plateau and the loss at the start; vocabularies that differ, rare labels, padding and blanks in
+    transcripts; NaN, constant, integer, unscaled and saturated features; clips that occur twice, within a corpus or
+    across; a model that breaks its contract; learning rates out of range. Options are those of `ctckit train`.
+    """
+    from rich.console import Console
+
+    from ctckit.cli.train import choose_recipe, load_with_recipe, settings_layers
+    from ctckit.config import resolve
+    from ctckit.doctor.audit import gravest
+
+    console = Console(stderr=True, soft_wrap=True)
+    registry, _ = load_with_recipe(plugins, console)
+    layers = settings_layers(data, dev, test, config_path, assignments, None)
+    config = resolve(choose_recipe(registry, recipe), layers)
+    paths = {"train": config.data.train, "dev": config.data.dev, "test": config.data.test}
+    findings = run_audit(
+        config, registry, {name: path for name, path in paths.items() if path is not None}, clips, console
+    )
+    verdict = {"info": "clean", "warning": "warnings", "error": "errors"}[gravest(findings)]
+    if as_json:
+        listed = [asdict(finding) for finding in findings]
+        click.echo(json.dumps({"data": str(data), "verdict": verdict, "findings": listed}, indent=2))
+    else:
+        click.echo("\n".join([*_lines(findings), f"{data}: {verdict}"]))
+    context.exit(EXIT_CODES[gravest(findings)])
+
+
+def run_audit(
+    config: Config, registry: Registry, paths: dict[str, Path], clips: int | None, console: Console
+) -> tuple[Finding, ...]:
+    """Open the corpora and audit them; a corpus that cannot be opened is a finding.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    from rich.progress import Progress as Bar
+
+    from ctckit.assemble import audit_subject
+    from ctckit.data import open_corpus
+    from ctckit.doctor.audit import full_audit
+    from ctckit.errors import DataError
+    from ctckit.types import Finding
+
+    corpora: dict[str, Corpus] = {}
+    refused: list[Finding] = []
+
+    def refuse(name: str, error: DataError) -> None:
+        advice = "correct the corpus and audit it again"
+        message = str(error) if str(paths[name]) in str(error) else f"{paths[name]}: {error}"
+        source = "diagnosis-review, section 5"
+        refused.append(Finding("corpus_refused", "error", message, {"corpus": name}, advice, source))
+
+    with ExitStack() as stack:
+        for name, path in paths.items():
+            try:
+                corpora[name] = open_corpus(
+                    path,
+                    unit=config.data.unit,
+                    features_key=config.data.features_key,
+                    transcript_key=config.data.transcript_key,
+                )
+                stack.callback(corpora[name].close)
+            except DataError as error:
+                if not path.is_file():
+                    raise
+                refuse(name, error)
+        if "train" not in corpora:
+            return tuple(refused)
+        try:
+            subject = audit_subject(config, registry, corpora)
+        except DataError as error:
+            refuse("train", error)
+            return tuple(refused)
+        bar = stack.enter_context(Bar(console=console, transient=True))
+        task = bar.add_task("reading features", total=None)
+        found = full_audit(
+            subject, clips=clips, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    return (*refused, *found)
+
+
+def _lines(findings: Sequence[Finding]) -> list[str]:
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.severity:<8}{finding.message}  [{finding.rule}]")
+        if finding.advice:
+            lines.append(f"{'':8}{finding.advice}")
+    return lines

@@ -1,0 +1,99 @@
+"""The audit of corpora, model and schedule before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ctckit.data import Alphabet, Corpus, encode_targets
+from ctckit.doctor.feature_checks import Progress, check_features
+from ctckit.doctor.label_checks import check_labels
+from ctckit.doctor.length_checks import check_lengths
+from ctckit.doctor.model_checks import check_learning_rates, check_model
+from ctckit.interfaces import Model
+from ctckit.types import Finding, Severity
+
+ORDER: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is audited.
+
+    Attributes:
+        corpora: by name; ``train`` first, ``dev`` and ``test`` as far as there are.
+        alphabet: of the model.
+        model: as it would be trained.
+        input_size: features of a frame that the model takes.
+        normalize: what the feature pipeline does.
+        infeasible: ``error`` or ``drop``, what training does with clips without a path.
+        learning_rates: that the schedules plan, one an epoch.
+    """
+
+    corpora: Mapping[str, Corpus]
+    alphabet: Alphabet
+    model: Model
+    input_size: int
+    normalize: str
+    infeasible: str
+    learning_rates: Sequence[float]
+
+
+def cheap_audit(subject: Subject) -> tuple[Finding, ...]:
+    """Everything that needs no features: what training runs by itself."""
+    return _sorted(_without_features(subject, losses=False))
+
+
+def full_audit(
+    subject: Subject, *, clips: int | None = None, progress: Progress | None = None
+) -> tuple[Finding, ...]:
+    """Everything, the features included, which are read once, a clip at a time.
+
+    Args:
+        subject: what is audited.
+        clips: read the features of at most so many clips of each corpus; None reads all.
+        progress: told clips done and clips in all of each corpus.
+    """
+
+    def run() -> Iterator[Finding]:
+        yield from _without_features(subject, losses=True)
+        yield from check_features(subject.corpora, subject.normalize, clips=clips, progress=progress)
+
+    return _sorted(run())
+
+
+def gravest(findings: Sequence[Finding]) -> Severity:
+    """The worst severity among findings; info where there is none."""
+    return min((finding.severity for finding in findings), key=ORDER.index, default="info")
+
+
+def _without_features(subject: Subject, *, losses: bool) -> Iterator[Finding]:
+    train = subject.corpora["train"]
+    fitting = {}
+    for name, corpus in subject.corpora.items():
+        if corpus.simulated:
+            message = f"{name}: the features are simulated; scores say nothing about accuracy"
+            yield Finding("simulated", "info", message, {}, "", "")
+        if corpus.feature_size == train.feature_size:
+            fitting[name] = corpus
+            continue
+        yield Finding(
+            "feature_width",
+            "error",
+            f"{name}: features are {corpus.feature_size} wide, those of train {train.feature_size}",
+            {"width": corpus.feature_size, "train": train.feature_size},
+            "use one extractor for all corpora",
+            "diagnosis-review, section 5",
+        )
+    yield from check_labels(subject.corpora, subject.alphabet)
+    for name, corpus in fitting.items():
+        targets = encode_targets(corpus, subject.alphabet, leave_out_unknown=name != "train")
+        grave: Severity = "error" if name == "train" and subject.infeasible == "error" else "warning"
+        classes = len(subject.alphabet) if losses and name == "train" else None
+        yield from check_lengths(name, corpus, targets, subject.model, infeasible=grave, plateau=classes)
+    yield from check_model(subject.model, subject.input_size, len(subject.alphabet))
+    yield from check_learning_rates(subject.learning_rates)
+
+
+def _sorted(findings: Iterator[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: ORDER.index(finding.severity)))

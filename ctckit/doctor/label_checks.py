@@ -1,0 +1,189 @@
+"""What transcripts give away before training: vocabularies that differ, padding, labels too rare to learn."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from ctckit.data import Alphabet, Corpus
+from ctckit.data.alphabet import BLANK_TOKEN
+from ctckit.data.statistics import label_counts, out_of_vocabulary
+from ctckit.types import Finding
+
+SOURCE = "diagnosis-review, section 5"
+
+BLANK_LIKE = frozenset(
+    {"blank", "<blk>", "<eps>", "<epsilon>", "<pad>", "[pad]", "[blank]", "pad", "<ctc>", "-", "_"}
+)
+"""Labels that other toolkits use for the blank or for padding, in lower case."""
+
+RARE = 5
+"""Occurrences below which a label is hardly learnt."""
+
+SHOWN = 5
+
+
+def check_labels(corpora: Mapping[str, Corpus], alphabet: Alphabet) -> Iterator[Finding]:
+    """Check the transcripts of ``train`` and of the other corpora against it.
+
+    Args:
+        corpora: by name; ``train`` first.
+        alphabet: that the model is to have.
+    """
+    train = corpora["train"]
+    counts = label_counts(train)
+    yield from _tail(counts)
+    yield from _unused(counts, alphabet)
+    yield from _blank_like(counts)
+    yield from _padding(train)
+    yield from _all_alike(train)
+    yield from _case_within(counts)
+    for name, corpus in corpora.items():
+        if name != "train":
+            yield from _against_train(name, corpus, train, counts, alphabet)
+
+
+def _tail(counts: Counter[str]) -> Iterator[Finding]:
+    once = sum(count == 1 for count in counts.values())
+    rare = sum(count < RARE for count in counts.values())
+    share = 100.0 * once / len(counts)
+    many = share > 50.0
+    yield Finding(
+        "label_tail",
+        "warning" if many else "info",
+        f"{once} of {len(counts)} labels occur once, {rare} fewer than {RARE} times",
+        {"labels": len(counts), "once": once, "rare": rare, "once_share": share, "tokens": counts.total()},
+        "merge rare labels or collect more: what is seen once is learnt by heart" if many else "",
+        SOURCE,
+    )
+
+
+def _unused(counts: Counter[str], alphabet: Alphabet) -> Iterator[Finding]:
+    unused = [label for label in alphabet.labels if label not in counts]
+    if unused:
+        share = 100.0 * len(unused) / len(alphabet.labels)
+        yield Finding(
+            "unused_classes",
+            "warning" if share > 50.0 else "info",
+            f"{len(unused)} of {len(alphabet.labels)} classes never occur in train: {_listed(unused)}",
+            {"unused": len(unused), "classes": len(alphabet), "share": share},
+            "is this the alphabet of this corpus?" if share > 50.0 else "",
+            SOURCE,
+        )
+
+
+def _blank_like(counts: Counter[str]) -> Iterator[Finding]:
+    found = [label for label in counts if label.lower() in BLANK_LIKE | {BLANK_TOKEN}]
+    if found:
+        yield Finding(
+            "blank_like_label",
+            "warning",
+            f"{_listed(found)} stands in transcripts as a label ({sum(counts[label] for label in found)} times)",
+            {"labels": len(found), "tokens": sum(counts[label] for label in found)},
+            "remove it where it means blank or padding: ctckit adds its own blank, class 0",
+            f"{SOURCE} (padding with the blank id)",
+        )
+
+
+def _padding(corpus: Corpus) -> Iterator[Finding]:
+    """A label that ends many clips in runs is padding that was stored as a transcript."""
+    ends: Counter[str] = Counter()
+    for index in range(len(corpus)):
+        tokens = corpus.transcript(index)
+        if len(tokens) > 1 and tokens[-1] == tokens[-2]:
+            ends[tokens[-1]] += 1
+    for label, clips in ends.most_common(1):
+        share = 100.0 * clips / len(corpus)
+        if share >= 20.0 and clips > 1:
+            yield Finding(
+                "padding_in_transcripts",
+                "warning",
+                f"{clips} clips ({share:.0f} %) end in a run of {label!r}",
+                {"label": label, "clips": clips, "share": share},
+                "cut transcripts at their own length if that is padding",
+                f"{SOURCE} (padding)",
+            )
+
+
+def _all_alike(corpus: Corpus) -> Iterator[Finding]:
+    first = corpus.transcript(0)
+    if len(corpus) > 1 and all(corpus.transcript(index) == first for index in range(1, len(corpus))):
+        yield Finding(
+            "transcripts_alike",
+            "error",
+            f"all {len(corpus)} clips have the same transcript",
+            {"clips": len(corpus)},
+            "there is nothing to tell apart; check how transcripts were matched to clips",
+            SOURCE,
+        )
+
+
+def _case_within(counts: Counter[str]) -> Iterator[Finding]:
+    spellings: dict[str, list[str]] = {}
+    for label in counts:
+        spellings.setdefault(label.casefold(), []).append(label)
+    double = sorted((sorted(labels) for labels in spellings.values() if len(labels) > 1), key=len, reverse=True)
+    # Single letters and sign-language glosses such as "IX-a" use case on purpose; most labels doing so does not.
+    if double:
+        yield Finding(
+            "case_in_train",
+            "warning",
+            f"{len(double)} labels of train occur in spellings that differ by case alone: "
+            f"{_listed([' / '.join(labels) for labels in double])}",
+            {"labels": len(double)},
+            "make them agree, unless case carries meaning",
+            f"{SOURCE} (case mismatch)",
+        )
+
+
+def _against_train(
+    name: str, corpus: Corpus, train: Corpus, counts: Counter[str], alphabet: Alphabet
+) -> Iterator[Finding]:
+    missing = out_of_vocabulary(train, corpus)
+    folded = {label.casefold(): label for label in counts}
+    by_case = [label for label, _ in missing.labels if label.casefold() in folded]
+    if by_case:
+        label = by_case[0]
+        yield Finding(
+            "case_mismatch",
+            "error",
+            f"{name}: {len(by_case)} labels differ from train's by case alone: {_listed(by_case)}",
+            {"labels": len(by_case), "example": label, "in_train": folded[label.casefold()]},
+            "write them as train does; each is an error as it stands",
+            f"{SOURCE} (case mismatch)",
+        )
+    refused = [label for label, _ in missing.labels if label not in alphabet]
+    other = [label for label, _ in missing.labels if label not in by_case]
+    if other:
+        stops = name == "dev" and any(label in refused for label in other)
+        yield Finding(
+            "unseen_labels",
+            "error" if stops else "warning",
+            f"{name}: {len(other)} labels never occur in train, {missing.share:.2f} % of tokens: {_listed(other)}",
+            {
+                "labels": len(other),
+                "not_in_alphabet": len(refused),
+                "tokens": missing.tokens,
+                "share": missing.share,
+                "clips": len(missing.clips),
+            },
+            "training refuses them on dev: move their clips to train, or correct the transcripts"
+            if stops
+            else "no model can emit them: a floor under the error rate",
+            f"{SOURCE} (vocabulary mismatch)",
+        )
+    shared = set(corpus.ids) & set(train.ids)
+    if shared:
+        yield Finding(
+            "shared_ids",
+            "warning",
+            f"{name}: {len(shared)} clip ids are those of train too: {_listed(sorted(shared))}",
+            {"clips": len(shared)},
+            "the same clips on both sides make scores worthless; the features tell whether they are",
+            SOURCE,
+        )
+
+
+def _listed(labels: list[str]) -> str:
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    return ", ".join(map(repr, labels[:SHOWN])) + more
