@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,10 +54,17 @@ class Table:
 
 
 _TABLE = pytest.StashKey[Table]()
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TABLE] = Table()
+    if config.getoption("--benchmark") and sys.platform == "linux":
+        # What is freed stays with the process, for every rival alike: else each large result costs the clearing of
+        # fresh pages, which takes longer than computing it and varies with the state of the machine.
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 
 @pytest.fixture
@@ -70,7 +79,7 @@ def _only_on_request(request: pytest.FixtureRequest) -> None:
 
 
 def interleaved(
-    rivals: dict[str, Callable[[], object]], rounds: int = 15, before: Callable[[], object] | None = None
+    rivals: dict[str, Callable[[], object]], rounds: int = 9, before: Callable[[], object] | None = None
 ) -> dict[str, float]:
     """Median milliseconds of each rival. They take turns, so that whatever disturbs the machine disturbs all."""
     times: dict[str, list[float]] = {name: [] for name in rivals}

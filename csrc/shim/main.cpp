@@ -67,7 +67,7 @@ class Folder {
     std::ofstream file(path_ + "/traffic.txt");
     for (const auto& [name, traffic] : ctckit::shim::take_log()) {
       file << name << ' ' << traffic.sector_bytes << ' ' << traffic.lane_bytes << ' ' << traffic.vector_loads << ' '
-           << traffic.scalar_loads << '\n';
+           << traffic.scalar_loads << ' ' << traffic.exponentials << '\n';
     }
   }
 

@@ -167,6 +167,8 @@ void count(const void* address, size_t size, bool write) {
   if (!write) ++(size == 16 ? traffic.vector_loads : traffic.scalar_loads);
 }
 
+void count_exponential() { ++traffic.exponentials; }
+
 uint64_t meet(Wait kind, unsigned mask, uint64_t value, int source) {
   const unsigned self = thread_index.x;
   Lane& lane = lanes[self];

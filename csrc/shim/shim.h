@@ -16,6 +16,7 @@
 #define CTCKIT_KERNEL static void
 #define CTCKIT_DEVICE static inline
 #define CTCKIT_METHOD
+#define CTCKIT_COUNT_EXPONENTIAL() ::ctckit::shim::count_exponential()
 #define CTCKIT_SHARED(name) char* name = ::ctckit::shim::shared_memory()
 #define CTCKIT_LAUNCH(kernel, grid, block, shared, stream, ...)                                            \
   ::ctckit::shim::launch(#kernel, static_cast<unsigned>(grid), static_cast<unsigned>(block), shared, [&] { \
@@ -34,13 +35,14 @@ extern Index thread_index, block_index, block_size;
 // What a launch moved between global memory and the chip if the cache holds everything that is read twice: whole
 // 32-byte sectors, each counted once a launch; and what lanes asked for, repeats included.
 struct Traffic {
-  int64_t sector_bytes = 0, lane_bytes = 0, vector_loads = 0, scalar_loads = 0;
+  int64_t sector_bytes = 0, lane_bytes = 0, vector_loads = 0, scalar_loads = 0, exponentials = 0;
 };
 
 void set_seed(uint64_t seed);
 void launch(const char* name, unsigned grid, unsigned block, size_t shared, const std::function<void()>& kernel);
 char* shared_memory();
 void count(const void* address, size_t size, bool write);
+void count_exponential();
 
 enum class Wait { kNothing, kBlock, kWarp, kShuffle, kBallot };
 

@@ -23,6 +23,7 @@ class Traffic(NamedTuple):
     lane_bytes: int
     vector_loads: int
     scalar_loads: int
+    exponentials: int
 
 
 class Outcome(NamedTuple):

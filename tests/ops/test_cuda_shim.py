@@ -224,6 +224,15 @@ def test_greedy_moves_each_logit_once(shim, dtype, goal, record_property):
     assert outcome.traffic[0].vector_loads * 16 >= problem.logits.numel() * size - rows * 2 * (16 - size)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_exponential_an_element(shim, dtype):
+    """And a few more a row: ten a lane where the warp joins its sums, one whenever a vector raises the maximum."""
+    problem = seed_rows(dtype)
+    (outcome,) = shim.run([ask("greedy", problem, 1)])
+    rows = 12 * 4
+    assert outcome.traffic[0].exponentials <= problem.logits.numel() + rows * 32 * (10 + 5)
+
+
 @pytest.mark.parametrize(("dtype", "goal"), [(torch.float32, 12.5), (torch.bfloat16, 6.5)])
 def test_loss_and_gradient_move_each_logit_three_times(shim, dtype, goal, record_property):
     problem = seed_rows(dtype)
