@@ -14,6 +14,8 @@ from ctckit.errors import ConfigError, PluginError, suggest
 
 T = TypeVar("T")
 
+BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -30,6 +32,21 @@ class Parameter:
     default: Any
 
     @property
+    def type(self) -> str:
+        """The type in words, with the bounds of ``Annotated[float, Field(ge=0)]``."""
+        if typing.get_origin(self.annotation) is not typing.Annotated:
+            return _in_words(self.annotation)
+        plain, *extras = typing.get_args(self.annotation)
+        bounds = [
+            f"{BOUNDS[name]} {value:g}"
+            for extra in extras
+            for bound in getattr(extra, "metadata", [extra])
+            for name, value in ((name, getattr(bound, name, None)) for name in BOUNDS)
+            if isinstance(value, (int, float))
+        ]
+        return ", ".join([_in_words(plain), *bounds])
+
+    @property
     def required(self) -> bool:
         """Whether the configuration must give a value."""
         return self.default is inspect.Parameter.empty
@@ -42,7 +59,7 @@ def parameters_of(cls: type[Any], *, given: tuple[str, ...] = ()) -> tuple[Param
         PluginError: a parameter is variadic or its annotation cannot be resolved.
     """
     try:
-        hints = typing.get_type_hints(cls.__init__)
+        hints = typing.get_type_hints(cls.__init__, include_extras=True)  # bounds are checked too
     except NameError as error:
         raise PluginError(f"{cls.__name__}: an annotation of __init__ cannot be resolved: {error}") from error
     found = []
@@ -94,3 +111,7 @@ def construct(cls: type[T], where: str, params: Mapping[str, Any], **given: Any)
         return cls(**given, **{parameter.name: getattr(checked, parameter.name) for parameter in known})
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _in_words(annotation: Any) -> str:
+    return inspect.formatannotation(annotation).replace("typing.", "")

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
@@ -125,7 +126,7 @@ def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ..
     """Import the named plugins and let each register.
 
     Returns:
-        The filled registry, and the sources in the order given, for the history.
+        The filled registry, and the sources in the order given, then what their recipes require, for the history.
 
     Raises:
         PluginError: names the plugin, its distribution and version, the entry-point value and the original
@@ -137,8 +138,15 @@ def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ..
     from ctckit.registry import Registry
 
     registry = Registry()
-    sources = tuple(find_plugin(name) for name in dict.fromkeys(names))
-    for source in sources:
+    waiting = list(dict.fromkeys(names))
+    loaded: dict[str, PluginSource] = {}
+    for name in names:
+        find_plugin(name)  # a misspelt one is an error before any is imported
+    while waiting:
+        source = find_plugin(waiting.pop(0))
+        if source.name in loaded:
+            continue
+        loaded[source.name] = source
         refuse_other_api(source)
         module = _import(source)
         # One manager a plugin: pluggy calls all implementations at once and would not say whose failed.
@@ -147,7 +155,8 @@ def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ..
         try:
             manager.register(module, name=source.name)
         except pluggy.PluginValidationError as error:
-            raise PluginError(f"{source}: {HOOK} has the wrong arguments, expected (registry): {error}") from error
+            takes = ", ".join(inspect.signature(getattr(module, HOOK)).parameters)
+            raise PluginError(f"{source}: {HOOK} takes ({takes}), expected (registry)") from error
         if not manager.hook.ctckit_register.get_hookimpls():
             raise PluginError(_without_hook(source, module))
         registry.registering(str(source))
@@ -157,7 +166,8 @@ def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ..
             raise
         except Exception as error:
             raise PluginError(f"{source} failed in {HOOK}: {_where(error)}") from error
-    return registry, sources
+        waiting += [name for entry in registry.recipes.values() for name in entry.value.requires]
+    return registry, tuple(loaded.values())
 
 
 def declared_api(source: PluginSource) -> str | None:
@@ -221,12 +231,16 @@ def _import(source: PluginSource) -> ModuleType:
 
 def _where(error: Exception) -> str:
     """Describe an error with the file and line that it comes from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame for frame in frames if not frame.filename.startswith("<frozen") and "importlib" not in frame.filename
+    here = str(Path(__file__).parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((here, "<frozen"))
+        and not {"importlib", "pluggy"} & {*Path(frame.filename).parts}
     ]
-    at = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if len(own) > 1 else ""
-    return f"{type(error).__name__}: {error}{'' if isinstance(error, SyntaxError) else at}"
+    # the outermost line is the plugin's own; what it called may lie anywhere
+    at = f" ({Path(frames[0].filename).name}, line {frames[0].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{at}"
 
 
 def _without_hook(source: PluginSource, module: ModuleType) -> str:

@@ -50,16 +50,18 @@ def unused(registry: Registry, sources: tuple[PluginSource, ...], config: Config
             used.add(("penalty", phase.penalty.name))
     hints = []
     for source in sources:
-        offered = [
-            (kind, name)
+        offered = {
+            (kind, name): entry.example
             for kind, names in registry.kinds().items()
             for name, entry in names.items()
             if entry.plugin == str(source)
-        ]
+        }
         if offered and not used & set(offered):
             what = ", ".join(f"{kind} {name}" for kind, name in offered)
+            first = next(iter(offered))
             hints.append(
-                f"plugin '{source.name}' is loaded and not used; it offers {what}: use it with {usage(*offered[0])}"
+                f"plugin '{source.name}' is loaded and not used; it offers {what}: "
+                f"use it with {usage(*first, offered[first])}"
             )
     return hints
 
@@ -92,7 +94,7 @@ def _component(kind: str, name: str, cls: type[Any], example: Mapping[str, Any])
     parameters = [
         {
             "name": parameter.name,
-            "type": inspect.formatannotation(parameter.annotation).replace("typing.", ""),
+            "type": parameter.type,
             "default": "required" if parameter.required else repr(parameter.default),
             "description": arguments.get(parameter.name, ""),
         }

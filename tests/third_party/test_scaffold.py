@@ -1,0 +1,42 @@
+"""What ``ctckit plugins new`` writes installs, passes its own tests, and trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctckit.testing import TinyCorpus
+
+KINDS = {"penalty": "fading", "schedule": "falling", "monitor": "watching", "model": "recurring"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_installs_and_passes_its_own_tests_at_once(clean_venv: Any, tmp_path: Path, kind: str) -> None:
+    name = KINDS[kind]
+    wrote = clean_venv.run(f"ctckit plugins new {name} --kind {kind}", tmp_path).stdout
+    assert wrote.splitlines()[-1] == f'next: cd ctckit-{name} && pip install -e ".[test]" && pytest'
+    folder = tmp_path / f"ctckit-{name}"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == [
+        "README.md",
+        f"ctckit_{name}.py",
+        "pyproject.toml",
+        "tests/test_contract.py",
+    ]
+    assert all(path.read_text().isascii() for path in folder.rglob("*") if path.is_file())
+    outcome = clean_venv.run('pip install -e ".[test]" && pytest -q -W error', folder)
+    assert " passed" in outcome.stdout
+    assert f"{kind} {name}: " in clean_venv.run(f"ctckit plugins check {name}", folder).stdout
+
+
+def test_its_readme_trains_with_it(clean_venv: Any, tmp_path: Path, tiny_corpus: TinyCorpus) -> None:
+    clean_venv.run("ctckit plugins new easy-going && pip install -e ctckit-easy-going", tmp_path)
+    readme = (tmp_path / "ctckit-easy-going" / "README.md").read_text()
+    (command,) = [line for line in readme.splitlines() if line.startswith("ctckit train")]
+    assert command == "ctckit train --plugin easy_going --set 'phases.*.penalty.name=easy_going'"
+    quick = (
+        f"--data {tiny_corpus.train} --dev {tiny_corpus.dev} --set model.hidden_size=8 --set 'phases.*.epochs=1'"
+    )
+    clean_venv.run(f"{command} {quick} --threads 1 --out run", tmp_path)
+    assert '"name":"easy_going"' in (tmp_path / "run" / "history.jsonl").read_text().replace('": "', '":"')
