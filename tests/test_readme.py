@@ -77,6 +77,17 @@ def test_every_command_of_the_readme_runs(place: Path) -> None:
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
 
 
+def test_the_settings_file_of_the_readme_is_valid(place: Path) -> None:
+    (toml,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (place / "run.toml").write_text(toml)
+    command = ["ctckit", "train", "--config", "run.toml", "--data", "all.h5", "--dev", "all.h5", "--dry-run"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, *SHORT], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nothing was written" in done.stderr
+
+
 def test_make_targets_of_the_readme_exist() -> None:
     wanted = set(re.findall(r"\bmake ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert wanted
