@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,17 +52,10 @@ class Table:
 
 
 _TABLE = pytest.StashKey[Table]()
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TABLE] = Table()
-    if config.getoption("--benchmark") and sys.platform == "linux":
-        # What is freed stays with the process, for every rival alike: else each large result costs the clearing of
-        # fresh pages, which takes longer than computing it and varies with the state of the machine.
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_TRIM_THRESHOLD, 1 << 30)
 
 
 @pytest.fixture

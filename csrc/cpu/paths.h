@@ -185,7 +185,8 @@ void sweep(const Pool& pool, const Shape& shape, const int64_t* best, const R* b
       blank_of[b * T + t] = blank_logit[t * B + b];
     }
   }
-  share(pool, K, larger<int64_t>(1, (1 << 18) / (1 + B * T)), [&](Chunks& chunks) {
+  // A million steps a chunk: below that a second thread costs more, in fresh pages that both touch, than it saves.
+  share(pool, K, larger<int64_t>(1, (1 << 20) / (1 + B * T)), [&](Chunks& chunks) {
     const Scratch<int64_t> path(T);
     chunks.each([&](int64_t k) {
       const double shift = shifts[k];
