@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         StopPhase,
         StopTraining,
     )
+    from ctckit.doctor.flags import red_flags
+    from ctckit.doctor.observations import Observation, observation_of
+    from ctckit.doctor.states import Diagnosis, State, diagnose
     from ctckit.hookspecs import PLUGIN_API, hookimpl
     from ctckit.interfaces import Model, Monitor, Penalty, Schedule
     from ctckit.recipe import Component, Phase, Recipe
@@ -51,6 +54,12 @@ _HOMES = {
     "StopPhase": "actions",
     "StopTraining": "actions",
     "PLUGIN_API": "hookspecs",
+    "red_flags": "doctor.flags",
+    "Observation": "doctor.observations",
+    "observation_of": "doctor.observations",
+    "Diagnosis": "doctor.states",
+    "State": "doctor.states",
+    "diagnose": "doctor.states",
     "hookimpl": "hookspecs",
     "Model": "interfaces",
     "Monitor": "interfaces",
@@ -88,6 +97,7 @@ __all__ = [
     "ConfigError",
     "CtckitError",
     "DataError",
+    "Diagnosis",
     "Domain",
     "Emissions",
     "EpochResult",
@@ -95,6 +105,7 @@ __all__ = [
     "Hypothesis",
     "Model",
     "Monitor",
+    "Observation",
     "Penalty",
     "Phase",
     "PluginError",
@@ -107,11 +118,15 @@ __all__ = [
     "Scores",
     "SetDropout",
     "ShiftPenalty",
+    "State",
     "StepResult",
     "StopPhase",
     "StopTraining",
     "TrainingError",
+    "diagnose",
     "hookimpl",
+    "observation_of",
+    "red_flags",
 ]
 
 

@@ -98,7 +98,7 @@ def resolve(recipe: Recipe, layers: Iterable[tuple[str, Mapping[str, Any]]]) -> 
     Raises:
         ConfigError: names the layer's origin, the key and what to do.
     """
-    plan = recipe.model_dump(exclude={"name", "description", "demo"})
+    plan = recipe.model_dump(exclude={"name", "description", "requires", "demo"})
     plan["recipe"] = recipe.name
     config = _validated(plan, f"recipe '{recipe.name}'")
     for origin, settings in layers:

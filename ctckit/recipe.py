@@ -110,5 +110,8 @@ class Recipe(Plan):
     description: str
     """One line."""
 
+    requires: tuple[str, ...] = ()
+    """Other plugins whose components the recipe names; they are loaded with the plugin that brings the recipe."""
+
     demo: Mapping[str, Any] = Field(default_factory=dict)
     """Settings for the small embedded corpus, as ``{"model.hidden_size": 64}``; used when no data is given."""

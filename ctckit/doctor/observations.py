@@ -159,7 +159,7 @@ class Recorded:
     notes: tuple[str, ...] = ()
 
 
-def observe(epoch: EpochResult) -> Observation:
+def observation_of(epoch: EpochResult) -> Observation:
     """Flatten a finished epoch, as a monitor sees it."""
     val = epoch.val
     return from_row(

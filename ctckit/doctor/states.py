@@ -267,7 +267,8 @@ def _over_penalised(past: Sequence[Observation]) -> Judgement | None:
     now = past[-1]
     shifted = bool(now.shift and now.shift < 0.0)
     unlearnt = on_plateau(now) is not False
-    if unlearnt and (now.epoch < 3 or not shifted):
+    young = now.epoch <= PATIENCE and all(on_plateau(one) is not False for one in past)
+    if unlearnt and (young or not shifted):
         return None  # what an untrained network emits is no sign of anything
     insertions, deletions = now.insertion_rate, now.deletion_rate
     frames = now.label_frames

@@ -16,6 +16,7 @@ CTCKIT_API = "1.0"
 
 RECIPE = Recipe(
     name="hierarchical_fixed",
+    requires=("doctor",),
     description="Full model from the start, warmup, plateau schedules, a blank penalty that decays to nothing",
     model=Component(
         name="hierarchical_bilstm", hidden_size=512, temporal_conv=True, subsampling=1, auxiliary_weight=1.0
@@ -62,6 +63,7 @@ RECIPE = Recipe(
         Component(name="success_table"),
         Component(name="sample_predictions", every=10),
         Component(name="conditional_clipping", max_frames=300),
+        Component(name="doctor"),  # advises, never acts
     ),
     batch_size=16,
     gradient_clip=5.0,

@@ -14,6 +14,7 @@ CTCKIT_API = "1.0"
 
 RECIPE = Recipe(
     name="hierarchical_multistage",
+    requires=("doctor",),
     description="The failed strategy: blank bias -8, frame level first, clips cut at 250 frames, constant rates",
     model=Component(name="hierarchical_bilstm", hidden_size=512, temporal_conv=True, subsampling=1),
     phases={
@@ -35,7 +36,7 @@ RECIPE = Recipe(
             max_frames=250,
         ),
     },
-    monitors=(Component(name="sample_predictions", every=10),),
+    monitors=(Component(name="sample_predictions", every=10), Component(name="doctor")),
     batch_size=16,
     gradient_clip=5.0,
     seed=42,

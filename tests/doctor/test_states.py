@@ -55,8 +55,18 @@ def test_the_plateau_is_an_error_only_after_ten_epochs(silent: Make) -> None:
 
 
 def test_an_untrained_network_is_not_over_penalised(silent: Make) -> None:
-    first = silent(1, train_eval_loss=106.0, blank_ratio=0.0, insertion_rate=98.0, deletion_rate=3.0, shift=-1.0)
-    assert state(first) == (State.PLATEAU, "not_yet_there")
+    noise = {
+        "train_eval_loss": 9.0,
+        "blank_ratio": 0.0,
+        "insertion_rate": 98.0,
+        "deletion_rate": 3.0,
+        "shift": -1.0,
+    }
+    assert state(silent(1, **noise)) == (State.PLATEAU, "not_yet_there")
+    assert state(silent(10, **noise)) == (State.PLATEAU, "not_yet_there")
+    assert diagnose([silent(11, **noise)]).state is State.OVER_PENALISED
+    assert diagnose([silent(11, **{**noise, "shift": 0.0})]).state is State.PLATEAU
+    assert diagnose([silent(4, train_eval_loss=3.0), silent(5, **noise)]).state is State.OVER_PENALISED
 
 
 BROKEN: list[tuple[str, dict[str, Any]]] = [
