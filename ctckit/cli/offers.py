@@ -20,12 +20,13 @@ KEYS = {"model": "model", "schedule": "phases.*.schedule", "penalty": "phases.*.
 """Where a configuration names a component of each kind."""
 
 
-def offers_of(registry: Registry) -> list[dict[str, Any]]:
-    """Describe everything registered: kind, name, documentation, parameters and how to use it."""
+def offers_of(registry: Registry, source: PluginSource) -> list[dict[str, Any]]:
+    """Describe what a plugin registered: kind, name, documentation, parameters and how to use it."""
     return [
         _recipe(entry.value) if kind == "recipe" else _component(kind, name, entry.value, entry.example)
         for kind, names in registry.kinds().items()
         for name, entry in names.items()
+        if entry.plugin == str(source)
     ]
 
 

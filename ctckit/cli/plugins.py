@@ -54,8 +54,8 @@ def show(name: str, as_json: bool) -> None:
     from ctckit.cli.offers import offers_of
     from ctckit.plugin_host import declared_api, load_plugins
 
-    registry, (source,) = load_plugins([name])
-    offers = offers_of(registry)
+    registry, (source, *_) = load_plugins([name])  # a recipe may bring in others
+    offers = offers_of(registry, source)
     if as_json:
         click.echo(json.dumps({**asdict(source), "api": declared_api(source), "offers": offers}))
         return

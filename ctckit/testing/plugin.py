@@ -55,16 +55,21 @@ def examine_plugin(
         PluginError: the plugin cannot be loaded, or registers nothing.
         ConfigError: ``params`` or ``expected_failures`` names nothing that the plugin registers.
     """
-    registry, (source,) = load_plugins([name])
+    registry, (source, *_) = load_plugins([name])  # a recipe may bring in others
     reports = [ComponentReport("plugin", name, (_declares_its_api(source),))]
-    offered = [entry_name for names in registry.kinds().values() for entry_name in names]
+    offered = [
+        entry_name
+        for names in registry.kinds().values()
+        for entry_name, entry in names.items()
+        if entry.plugin == str(source)
+    ]
     if not offered:
         raise PluginError(f"{source} registers nothing; call registry.penalty(...), or another, in ctckit_register")
     for stray in {*(params or {}), *(expected_failures or {})} - set(offered):
         raise ConfigError(f"{source} registers no '{stray}'{suggest(stray, offered)}")
     for kind, names in registry.kinds().items():
         for entry_name, entry in names.items():
-            if isinstance(entry.value, Recipe):
+            if entry.plugin != str(source) or isinstance(entry.value, Recipe):
                 continue
             given = {**_example(registry, kind, entry_name, entry), **(params or {}).get(entry_name, {})}
             missing = _missing(entry.value, given)
