@@ -32,7 +32,7 @@ ALLOWED = {
     "report": {"doctor", "errors", "files"},
     "loss": {"errors", "ops", "types"},
     "decode": {"ops", "types"},
-    "doctor": {"data", "errors", "interfaces", "ops", "types"},
+    "doctor": {"data", "decode", "errors", "interfaces", "ops", "types"},
     "engine": {
         "actions",
         "config",

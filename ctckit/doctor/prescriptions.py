@@ -45,7 +45,7 @@ def prescribe(diagnosis: Diagnosis, recorded: Recorded) -> tuple[Advice, ...]:
         case State.ESCAPING if diagnosis.stalled:
             found = _leave_plateau(diagnosis, past, config)
         case State.BLANK_BIASED:
-            found = _less_blank(config)
+            found = _less_blank(recorded)
         case State.OVERFIT:
             found = _generalise(past[-1], config)
         case State.OVER_PENALISED:
@@ -198,16 +198,16 @@ def _mend(reason: str, now: Observation, config: Mapping[str, Any]) -> Iterator[
             )
 
 
-def _less_blank(config: Mapping[str, Any]) -> Iterator[Advice]:
-    if _table(config, "evaluation").get("logit_shift") == "none":
+def _less_blank(recorded: Recorded) -> Iterator[Advice]:
+    if _table(recorded.config, "evaluation").get("logit_shift") == "none":
         yield Advice(
             "--set evaluation.logit_shift=same",
             "a logit shift left out at evaluation makes the model e^|shift| times more blank-dominant",
             "diagnosis-review, section 1",
         )
     yield Advice(
-        "shift blank at decoding, tuned on dev, and look at the deletions again",
-        "the labels are there, just below blank; a shift costs no training",
+        "ctckit sweep RUN --store, then look at the deletions again",
+        "the labels are there, just below blank; a shift at decoding, tuned on dev, costs no training",
         "diagnosis-review, section 4",
     )
 
