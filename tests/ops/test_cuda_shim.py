@@ -18,7 +18,7 @@ from .problems import DTYPES, make, problems
 from .shim import Shim, compile_shim
 
 EXAMPLES = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -15,7 +15,7 @@ from .closeness import assert_right
 from .problems import DTYPES, make, problems
 
 OPS = torch.ops.ctckit
-EXAMPLES = settings(max_examples=150, deadline=None)
+EXAMPLES = settings(max_examples=100, deadline=None)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -144,6 +144,23 @@ def test_large_shapes(dtype, shape):
         torch.testing.assert_close(got.double(), truth.double(), rtol=2e-6, atol=1e-5)
     for got, truth in zip(OPS.align(logits, *rest), reference.align(wide(logits), *rest), strict=True):
         torch.testing.assert_close(got.double(), truth.double(), rtol=2e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_results_are_rounded_once_and_to_nearest(dtype):
+    """All but those that float32 puts on the other side of a midpoint are the float64 result, rounded."""
+    problem = make(shape=(40, 4, 130), width=6, dtype=dtype, shift=-0.7)
+    logits, *rest = problem
+    log_probs = OPS.penalized_log_softmax(logits, -0.7)
+    exact = reference.penalized_log_softmax(wide(logits), -0.7).to(dtype)
+    assert float((log_probs == exact).float().mean()) > 0.98
+    got, truth = (
+        op(x, *rest, False, True) for op, x in ((OPS.ctc_loss, logits), (reference.ctc_loss, wide(logits)))
+    )
+    gradient = OPS.ctc_loss_backward(torch.ones(4), logits, *rest[:-1], *got, -0.7)
+    weights = torch.ones(4, dtype=torch.float64)
+    exact = reference.ctc_loss_backward(weights, wide(logits), *rest[:-1], *truth, -0.7).to(dtype)
+    assert float((gradient == exact).float().mean()) > 0.98
 
 
 def test_gradient_meets_the_figure_at_the_seed_shape():
