@@ -2,6 +2,7 @@
 # make test   lint, types, tests
 # make bench  kernel and epoch benchmarks
 # make lint   lint and types alone
+# make docs   the reference for plugin authors, in build/docs
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,20 +12,24 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint docs clean
 
 demo: $(VENV)/.demo
 	rm -rf runs/demo
 	$(BIN)/ctckit train --plugin hierarchical_fixed --out runs/demo
 	$(BIN)/ctckit report runs/demo
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Static analysis of the docstrings, 3 seconds; every warning is an error.
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/mkdocs.yml
 
 # Spinning OpenMP threads distort timings on shared machines.
 bench: $(VENV)/.test

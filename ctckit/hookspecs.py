@@ -21,6 +21,7 @@ something is added; a plugin says what it was written for as ``CTCKIT_API = "1.0
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks the one function through which a plugin comes in, ``ctckit_register``."""
 
 
 @hookspec

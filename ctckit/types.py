@@ -30,6 +30,8 @@ COLLAPSED_DELETION_RATE: Final = 90.0
 """From this deletion rate (per cent) on, an epoch counts as collapsed and is never kept as the best."""
 
 Domain = Literal["logit", "path"]
+"""Where a blank shift acts; explained at ``Penalty``."""
+
 Severity = Literal["info", "warning", "error"]
 
 
