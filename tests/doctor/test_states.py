@@ -152,6 +152,9 @@ def test_a_gap_to_dev_with_many_errors_is_overfit(spiky: Make) -> None:
 def test_a_dev_loss_that_rises_is_overfit_unless_words_get_better(spiky: Make) -> None:
     rising = [spiky(epoch, val_loss=1.0 + 0.1 * (epoch - 20), overfit_ratio=4.0) for epoch in range(20, 26)]
     assert state(*rising) == (State.OVERFIT, "dev_loss_rises")
+    young = [spiky(20, val_loss=1.0), *(spiky(epoch, val_loss=2.0, overfit_ratio=4.0) for epoch in (21, 22))]
+    assert diagnose(young).state is State.HEALTHY
+    assert diagnose([*young, spiky(23, val_loss=2.0, overfit_ratio=4.0)]).state is State.OVERFIT
     better = [
         spiky(epoch, val_loss=1.0 + 0.1 * (epoch - 20), overfit_ratio=4.0, val_wer=30.0 - (epoch - 20))
         for epoch in range(20, 26)
