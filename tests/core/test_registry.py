@@ -122,7 +122,10 @@ def test_a_single_file_is_a_plugin(tmp_path: Path) -> None:
     [
         (GOOD.replace("@ctckit.hookimpl", ""), "is not decorated; put @ctckit.hookimpl above it"),
         (GOOD.replace("def ctckit_register", "def ctckit_regsiter"), "there is 'ctckit_regsiter', misspelt?"),
-        (GOOD.replace("(registry):", "(registrar):").replace("registry.p", "registrar.p"), "ctckit_register takes (registrar), expected (registry)"),
+        (
+            GOOD.replace("(registry):", "(registrar):").replace("registry.p", "registrar.p"),
+            "ctckit_register takes (registrar), expected (registry)",
+        ),
         ("import absent_module", "cannot be imported: ModuleNotFoundError: No module named 'absent_module'"),
         ("x = (", "cannot be imported: SyntaxError"),
         (GOOD.replace('"flat", Flat', '"flat", Nothing'), "failed in ctckit_register: NameError"),
