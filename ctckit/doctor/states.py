@@ -358,7 +358,9 @@ def _blank_biased(past: Sequence[Observation]) -> Judgement | None:
         return None
     omits = deletions >= 25.0 and deletions > substitutions and deletions >= 3.0 * insertions
     too_many = now.label_frames < 0.75 and now.length_ratio <= 0.75
-    if not omits or not too_many or now.fit > LEARNT * now.plateau_loss:
+    # what is emitted must be right; else a shift turns deletions into substitutions and mends nothing
+    right = substitutions + insertions <= 0.25 * (100.0 - deletions)
+    if not omits or not too_many or not right or now.fit > LEARNT * now.plateau_loss:
         return None
     losses = [one.fit for one in past if one.fit is not None]
     moving = any(now.fit < 0.95 * losses[-back] for back in (2, 4) if len(losses) >= back)
@@ -382,6 +384,8 @@ def _escaping(past: Sequence[Observation]) -> Judgement | None:
     if now.deletion_rate is not None and now.deletion_rate >= 50.0:
         why = f"{now.deletion_rate:.0f} % of the labels are still missing"
         return _found(State.ESCAPING, "omissions", why, now)
+    if now.plateau_loss is not None and now.val_wer is not None and now.val_wer >= 60.0:
+        return _found(State.ESCAPING, "many_errors", f"{now.val_wer:.1f} % word errors", now)
     if now.plateau_loss is None and now.val_wer is not None and now.val_wer >= 80.0:
         why = f"{now.val_wer:.1f} % word errors; the unigram plateau was not recorded, so this is inferred"
         return _found(State.ESCAPING, "many_errors", why, now)

@@ -107,7 +107,7 @@ def test_a_penalty_that_drives_the_blanks_out(spiky: Make) -> None:
     assert state(spiky(**inserting)) == (State.OVER_PENALISED, "insertions")
     assert state(spiky(shift=-1.0, blank_ratio=4.0)) == (State.OVER_PENALISED, "no_blanks")
     for harmless in ({"insertion_rate": 19.0}, {"deletion_rate": 30.0}, {"blank_ratio": 96.0}):
-        assert diagnose([spiky(**{**inserting, **harmless})]).state is State.HEALTHY
+        assert diagnose([spiky(**{**inserting, **harmless})]).state is not State.OVER_PENALISED
     assert diagnose([spiky(shift=0.0, blank_ratio=4.0)]).state is State.HEALTHY
 
 
@@ -129,6 +129,13 @@ def test_labels_that_are_known_and_not_emitted(spiky: Make) -> None:
     assert (found.state, found.severity, found.since) == (State.BLANK_BIASED, "warning", 23)
     shifted = [spiky(epoch, **OMITTING, shift=-3.0) for epoch in range(20, 25)]
     assert "in training alone" in diagnose(shifted).why
+
+
+def test_labels_that_are_missing_or_wrong_are_not_known(spiky: Make) -> None:
+    # figures of a real run (AN4 words, no auxiliary head): a shift took it from 73 to 71 % word errors, no further
+    real = {"deletion_rate": 48.0, "insertion_rate": 2.0, "val_wer": 73.0, "length_ratio": 0.54}
+    run = [spiky(epoch, **{**OMITTING, **real}) for epoch in range(20, 25)]
+    assert state(*run) == (State.ESCAPING, "many_errors")
 
 
 def test_a_run_that_learns_to_emit_is_not_blank_biased(spiky: Make) -> None:
