@@ -188,7 +188,9 @@ def try_mutant(mutant: Mutant, tests: list[str], folder: Path) -> str | None:
         check=False,
     )
     caught = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return caught[1].rpartition("::")[2] if caught else None
+    if caught:
+        return caught[1].rpartition("::")[2]
+    return f"the process died ({done.returncode})" if done.returncode else None
 
 
 def main() -> None:
