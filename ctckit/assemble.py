@@ -32,7 +32,7 @@ from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged
 from ctckit.engine.history import History
-from ctckit.engine.run import ActivePhase, Run
+from ctckit.engine.run import ActivePhase, Run, load_weights
 from ctckit.errors import CheckpointError, ConfigError, DataError
 from ctckit.interfaces import Model, Monitor, Penalty, Schedule
 from ctckit.parameters import construct
@@ -109,10 +109,15 @@ def assemble(
     else:
         pipeline = FeaturePipeline.from_state_dict(resume["identity"]["pipeline"])
     pipeline.check(dev_corpus)
+    if config.data.test is not None:  # opened now, so that a mistake shows before training and not after it
+        pipeline.check(_open(config, config.data.test))
 
     torch.manual_seed(config.seed)
     model = build_model(config, registry, pipeline.output_size, len(alphabet)).to(device)
     phases = build_phases(config, registry)
+    for phase in reversed(config.phases.values()):
+        if phase.stage is not None:
+            model.set_stage(phase.stage)  # refuses a stage that the model does not have
     refuse_train_only_shift(config, phases)
 
     dropped = infeasible_clips(model, train_corpus.ids, train_corpus.frame_counts.tolist(), _lists(train.targets))
@@ -136,7 +141,8 @@ def assemble(
     run = Run(
         config=config,
         identity={
-            "plugins": [source.name for source in sources],
+            "plugins": [source.reference for source in sources],
+            "versions": {source.reference: source.version for source in sources},
             "tokens": list(alphabet.tokens),
             "pipeline": pipeline.state_dict(),
             "fingerprints": {"train": train_corpus.fingerprint(), "dev": dev_corpus.fingerprint()},
@@ -267,14 +273,18 @@ def load_trained(path: Path, device: torch.device) -> Trained:
         CheckpointError: nothing usable there.
         PluginError: a plugin of the run is not installed.
     """
-    state = load_checkpoint(checkpoint_path(path, "best"))
+    checkpoint = checkpoint_path(path, "best")
+    state = load_checkpoint(checkpoint)
+    absent = {"config", "identity", "model", "clock", "judged_shift"} - set(state)
+    if absent:
+        raise CheckpointError(f"{checkpoint}: lacks {', '.join(sorted(absent))}; it is not a checkpoint of a run")
     config = configuration.from_json(state["config"])
     identity = state["identity"]
     registry, _ = load_plugins(identity["plugins"])
     pipeline = FeaturePipeline.from_state_dict(identity["pipeline"])
     model = build_model(config, registry, pipeline.output_size, len(identity["tokens"]))
-    model.load_state_dict(state["model"])
-    stage = config.phases[state["clock"]["now"]["phase"]].stage
+    load_weights(model, state["model"])
+    stage = config.stage_of(state["clock"]["now"]["phase"])
     if stage is not None:
         model.set_stage(stage)
     shift = float(state["judged_shift"])
@@ -297,7 +307,7 @@ def checkpoint_path(path: Path, name: str) -> Path:
         return path
     checkpoint = path / "checkpoints" / f"{name}.pt"
     if not checkpoint.is_file():
-        why = "; every epoch so far was collapsed, give checkpoints/last.pt to look at it all the same"
+        why = ": none was done, or every one was collapsed; give checkpoints/last.pt to look at it all the same"
         last = (path / "checkpoints" / "last.pt").is_file()
         raise CheckpointError(f"{path}: no checkpoint '{name}'{why if last else ', is it the folder of a run?'}")
     return checkpoint

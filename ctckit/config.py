@@ -20,6 +20,9 @@ from pydantic import BaseModel, Field, ValidationError
 from ctckit.errors import ConfigError, suggest
 from ctckit.recipe import Component, Plan, Recipe, Strict
 
+NULLABLE = frozenset({"penalty", "dropout", "stage", "max_frames", "max_batch_frames"})
+"""Keys that take "none" for leaving the thing out."""
+
 COMPONENT_TABLES = frozenset({"model", "schedule", "penalty"})
 """Keys whose tables are components: a new ``name`` in a later layer drops the parameters of the old one."""
 
@@ -58,7 +61,7 @@ class DataConfig(Strict):
     """Processes that read clips; 0 reads in the training process and keeps what it has read."""
 
     cache_mb: Annotated[int, Field(ge=0)] = 1024
-    """Memory for prepared clips when ``workers`` is 0."""
+    """Memory for prepared clips of each corpus when ``workers`` is 0, MiB."""
 
 
 class EvaluationConfig(Strict):
@@ -69,7 +72,8 @@ class EvaluationConfig(Strict):
 
     logit_shift: Literal["same", "none"] = "same"
     """Whether a logit shift used in training is in force in evaluation. ``none`` makes the evaluated model
-    ``exp(|shift|)`` times more blank-dominant and is refused unless ``accept_blank_dominance`` is set."""
+    ``exp(|shift|)`` times more blank-dominant and is refused where the shift does not end at 0, unless
+    ``accept_blank_dominance`` is set."""
 
     accept_blank_dominance: bool = False
     """Asks for ``logit_shift = "none"`` by name."""
@@ -134,8 +138,6 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
         value: Any = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    if value == "none" and not key.endswith(("normalize", "logit_shift")):
-        value = None  # TOML has no null, and many keys take "none" for "leave it out"
     return nest({key.strip(): value})
 
 
@@ -163,8 +165,13 @@ def from_json(values: Mapping[str, Any]) -> Config:
 
 
 def _merge(plan: dict[str, Any], settings: Mapping[str, Any], origin: str, path: tuple[str, ...]) -> None:
-    for key, value in settings.items():
-        if path == ("phases",) and key == "*":
+    # "*" first, so that within one layer what is said of a single phase wins over what is said of all
+    for key, value in sorted(settings.items(), key=lambda item: item[0] != "*"):
+        if not path and key == "recipe":
+            raise ConfigError(f"{origin}: the recipe is chosen with --recipe, or by naming its plugin")
+        if value == "none" and key in NULLABLE:
+            plan[key] = None  # TOML has no null
+        elif path == ("phases",) and key == "*":
             for phase in plan:
                 _merge(plan, {phase: value}, origin, path)
         elif path == ("phases",) and key not in plan:

@@ -1,13 +1,13 @@
 """The four things that a plugin can provide: Model, Schedule, Penalty, Monitor.
 
-This module and ``types`` know nobody else in ctckit, so that a plugin depends on contracts and on nothing more.
+This module knows records, actions and errors alone, so that a plugin depends on contracts and nothing more.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -81,12 +81,8 @@ class Model(nn.Module, ABC):
 
     def set_dropout(self, probability: float) -> None:
         """Set the probability of every dropout layer, recurrent ones included."""
-        for module in self.modules():
-            if isinstance(module, nn.modules.dropout._DropoutNd):
-                module.p = probability
-            elif isinstance(module, nn.RNNBase):
-                # torch applies it between stacked layers only
-                module.dropout = probability if module.num_layers > 1 else 0.0
+        for layer, attribute in dropout_layers(self):
+            setattr(layer, attribute, probability)
 
     def set_stage(self, stage: int) -> None:
         """Switch to a training stage such as 1 (frame level only) or 2 (full model).
@@ -95,6 +91,15 @@ class Model(nn.Module, ABC):
             ConfigError: the model has no such stage.
         """
         raise ConfigError(f"{type(self).__name__} has no stage {stage}; remove 'stage' from the phase")
+
+
+def dropout_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield each layer that drops units, with the attribute that holds its probability."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            yield module, "p"
+        elif isinstance(module, nn.RNNBase) and module.num_layers > 1:  # torch drops between stacked layers only
+            yield module, "dropout"
 
 
 class Schedule(Stateful, ABC):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -40,9 +41,10 @@ def training_loss(emissions: Emissions, batch: Batch, *, shift: float, domain: D
     tokens = batch.target_lengths_B.sum()
 
     def head(name: str, logits_TBC: Tensor, lengths_B: Tensor) -> Tensor:
-        losses_B = ops.ctc_loss(
-            logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift, domain=domain
-        )
+        with naming_diverged(name, logits_TBC, lengths_B, batch):
+            losses_B = ops.ctc_loss(
+                logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift, domain=domain
+            )
         if not bool(torch.isfinite(losses_B).all()):
             raise TrainingError(_not_finite(name, losses_B, lengths_B, batch))
         return losses_B.sum() / tokens
@@ -55,6 +57,32 @@ def training_loss(emissions: Emissions, batch: Batch, *, shift: float, domain: D
         total = total + aux.weight * loss
         auxiliary[aux.name] = loss.detach()
     return LossParts(total, main.detach(), auxiliary)
+
+
+@contextmanager
+def naming_diverged(head: str, logits_TBC: Tensor, lengths_B: Tensor, batch: Batch) -> Iterator[None]:
+    """Say which clips it is where an op refuses logits that are not a number.
+
+    Raises:
+        TrainingError: the network has diverged.
+    """
+    try:
+        yield
+    except ValueError as error:
+        real_TB = torch.arange(logits_TBC.shape[0], device=lengths_B.device)[:, None] < lengths_B[None]
+        spoilt_B = ((logits_TBC.isnan() | logits_TBC.isposinf()).any(-1) & real_TB).any(0).tolist()
+        clips = [clip for clip, spoilt in zip(batch.clip_ids, spoilt_B, strict=True) if spoilt]
+        if not clips:
+            raise
+        raise TrainingError(
+            f"{head} head: the logits of clip {_first(clips)} are not numbers: the network has diverged; "
+            "lower the learning rate, or look at the features of these clips"
+        ) from error
+
+
+def _first(clips: Sequence[str]) -> str:
+    more = f" and {len(clips) - 3} more" if len(clips) > 3 else ""
+    return ", ".join(clips[:3]) + more
 
 
 def _not_finite(head: str, losses_B: Tensor, lengths_B: Tensor, batch: Batch) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import typing
 from collections.abc import Mapping
@@ -59,7 +60,9 @@ def parameters_of(cls: type[Any], *, given: tuple[str, ...] = ()) -> tuple[Param
         PluginError: a parameter is variadic or its annotation cannot be resolved.
     """
     try:
-        hints = typing.get_type_hints(cls.__init__, include_extras=True)  # bounds are checked too
+        # a dataclass's own __init__ would be resolved in the module of the subclass, not where a field was written
+        source = cls if dataclasses.is_dataclass(cls) else cls.__init__
+        hints = typing.get_type_hints(source, include_extras=True)  # bounds are checked too
     except NameError as error:
         raise PluginError(f"{cls.__name__}: an annotation of __init__ cannot be resolved: {error}") from error
     found = []

@@ -45,6 +45,11 @@ class PluginSource:
     version: str
     target: str
 
+    @property
+    def reference(self) -> str:
+        """What finds the plugin again from any folder: its name, or the absolute path of its file."""
+        return self.name if self.distribution else self.target
+
     def __str__(self) -> str:
         origin = f"{self.distribution} {self.version}" if self.distribution else self.version
         return f"plugin '{self.name}' ({origin}, {self.target})"

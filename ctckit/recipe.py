@@ -54,14 +54,14 @@ class Phase(Strict):
     penalty: Component | None = None
     """Blank shift; none by default."""
 
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     """Decoupled weight decay of AdamW."""
 
     dropout: Share | None = None
     """Dropout of the model during the phase; None leaves what the model was built with."""
 
     stage: int | None = None
-    """Training stage of the model, for models that have stages."""
+    """Training stage of the model, for models that have stages; None keeps that of the phase before."""
 
     time_mask_prob: Share = 0.0
     """Expected share of input frames that are masked, in spans."""
@@ -94,11 +94,20 @@ class Plan(Strict):
     gradient_clip: Annotated[float, Field(gt=0.0)] = 5.0
     """Largest L2 norm of the gradient."""
 
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seeds initialisation, data order, masking and dropout."""
 
     target_wer: Annotated[float, Field(ge=0.0)] = 30.0
     """Word error rate on dev, per cent, at which the run counts as successful; reported at the end."""
+
+    def stage_of(self, phase: str) -> int | None:
+        """Return the stage in force in a phase: its own, or the last that a phase before it set."""
+        stage = None
+        for name, settings in self.phases.items():
+            stage = stage if settings.stage is None else settings.stage
+            if name == phase:
+                break
+        return stage
 
 
 class Recipe(Plan):

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ctckit.actions import Action
 from ctckit.types import EpochResult, Finding, StepResult
@@ -67,14 +67,12 @@ class ConsoleDisplay:
             f"{val.unique_nonblank:13d}    {result.learning_rate:<8.2g} {result.shift:<6.3g}"
         )
         marks = ("*" if best else "") + (" on the plateau" if result.on_plateau else "")
-        self._console.print(escape(f"{line} {marks}"))
+        self._console.print(f"{line} {marks}")
 
     def finding(self, finding: Finding, action: Action | None) -> None:
         """Print a finding, and what was done about it."""
         done = f" -> {type(action).__name__}" if action else ""
         advice = f" ({finding.advice})" if finding.advice else ""
         style = STYLES[finding.severity]
-        self._console.print(
-            f"       [{style}]{finding.severity}[/] {escape(finding.message + advice + done)}",
-            highlight=False,
-        )
+        # the message may hold square brackets, so that only what stands here is styled
+        self._console.print("      ", Text(finding.severity, style), finding.message + advice + done)

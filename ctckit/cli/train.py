@@ -83,16 +83,16 @@ def train(
     from ctckit.cli.device import choose_device
     from ctckit.cli.offers import unused
     from ctckit.engine.checkpoint import load_checkpoint
-    from ctckit.engine.history import finding_row
+    from ctckit.engine.history import finding_row, finite
     from ctckit.plugin_host import load_plugins
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     chosen = choose_device(device)
     if resume is not None:
         fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run)
-        if any(value not in (None, (), False) for value in fresh):
+        if any(value is not None and value != () and value is not False for value in fresh):
             raise ConfigError(
-                "--resume goes on with the run's own settings; leave out all but --device, --max-minutes"
+                "--resume goes on with the run's own settings; give only --device, --threads, --max-minutes, --json"
             )
         from ctckit.config import from_json
 
@@ -110,15 +110,15 @@ def train(
         if (folder / "history.jsonl").exists() and not dry_run:
             raise ConfigError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
     for hint in unused(registry, sources, config):
-        console.print(hint, markup=False)
+        console.print(hint)
     assembled = assemble(config, registry, sources, folder, chosen, resume=state)
     run = assembled.run
     if assembled.dropped:
         console.print(f"left out {len(assembled.dropped)} clips without a CTC path:")
         for clip in assembled.dropped:
-            console.print(f"  {clip}", markup=False)
+            console.print(f"  {clip}")
     findings = early_findings(assembled, console) if state is None else ()
-    set_threads(run, threads, console)
+    set_threads(run, threads or (state["threads"] if state else None), console)
     if dry_run:
         report_dry_run(assembled, console, as_json)
         return
@@ -134,7 +134,7 @@ def train(
     ending = fit_shown(run, console, max_minutes)
     summary = close(run, ending, chosen, console)
     if as_json:
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(finite(summary)))
 
 
 def early_findings(assembled: Assembled, console: Console) -> tuple[Finding, ...]:
@@ -278,11 +278,13 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
     from ctckit.engine.history import score_row
 
     target, best = run.config.target_wer, ending.best
-    console.print(f"{ending.reason} after epoch {run.clock.now.epoch}")
+    judged_epochs = run.clock.now.epoch - run.clock.mid_epoch
+    console.print(f"{ending.reason} after {judged_epochs} epochs")
     if best is None:
-        console.print(
-            "every epoch was collapsed (next to nothing emitted), so no best checkpoint was kept",
+        nothing_emitted = (
+            "every epoch was collapsed (next to nothing emitted)" if judged_epochs else "no epoch was done"
         )
+        console.print(f"{nothing_emitted}, so no best checkpoint was kept")
     else:
         verdict = "reached" if best.val_wer <= target else "missed"
         console.print(

@@ -33,7 +33,7 @@ def unigram_plateau(output_frames: Sequence[int], targets: Sequence[Sequence[int
     Returns:
         Nats per label.
     """
-    step = max(len(targets) // CLIPS, 1)
+    step = -(-len(targets) // CLIPS)
     frames_B = torch.tensor(list(output_frames)[::step])
     chosen = [list(target) for target in targets[::step]]
     tokens = sum(map(len, chosen))
@@ -66,7 +66,7 @@ def uniform_loss(output_frames: Sequence[int], targets: Sequence[Sequence[int]],
     Returns:
         Nats per label.
     """
-    step = max(len(targets) // CLIPS, 1)
+    step = -(-len(targets) // CLIPS)
     chosen = [list(target) for target in targets[::step]]
     log_probs_C = torch.full((classes,), 1.0 / classes, dtype=torch.float64).log()
     total = _log_likelihood(log_probs_C, torch.tensor(list(output_frames)[::step]), chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from ctckit.actions import (
@@ -15,6 +16,9 @@ from ctckit.actions import (
     StopTraining,
 )
 from ctckit.errors import PluginError
+
+CHECKPOINTS = frozenset({"best", "last", "interrupted"})
+"""Names of checkpoints that the loop itself writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,14 @@ def apply(action: Action, adjustments: Adjustments) -> Adjustments:
             return replace(adjustments, stop_training=True)
         case StopPhase():
             return replace(adjustments, stop_phase=True)
-        case ScaleLearningRate(factor=factor) if factor > 0:
+        case ScaleLearningRate(factor=factor) if 0 < factor < math.inf:
             return replace(adjustments, learning_rate_factor=adjustments.learning_rate_factor * factor)
-        case ShiftPenalty(by=by):
+        case ShiftPenalty(by=by) if math.isfinite(by):
             return replace(adjustments, shift_offset=adjustments.shift_offset + by)
         case SetDropout(probability=probability) if 0 <= probability < 1:
             return replace(adjustments, dropout=probability)
         case ClipLength(max_frames=max_frames) if max_frames > 0:
             return replace(adjustments, max_frames=max_frames)
-        case SaveCheckpoint(name=name) if name.isidentifier():
+        case SaveCheckpoint(name=name) if name.isidentifier() and name not in CHECKPOINTS:
             return replace(adjustments, keep=(*adjustments.keep, name))
     raise PluginError(f"a monitor asked for {action!r}, which is out of range or of no kind that ctckit knows")

@@ -43,12 +43,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: not a readable checkpoint: {first_line}") from error
-    if state.get("format") != FORMAT:
+    except (OSError, RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint; it is damaged, or of another program") from error
+    if not isinstance(state, dict) or "format" not in state:
+        raise CheckpointError(f"{path}: not a checkpoint of ctckit")
+    if state.pop("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: format {state.get('format')}, this ctckit reads {FORMAT}; use the version that wrote it"
+            f"{path}: not format {FORMAT}, which this ctckit reads; use the version that wrote it"
         )
-    del state["format"]
     return state

@@ -46,7 +46,8 @@ class DryRun:
         steps = ", ".join(f"{seconds:.2f}" for seconds in self.step_seconds)
         losses = ", ".join(f"{loss:.3f}" for loss in self.loss)
         return (
-            f"three steps: {steps} s (the first warms up, on the longest clips: {self.longest_frames} frames)\n"
+            f"{len(self.step_seconds)} steps: {steps} s "
+            f"(the first warms up, on the longest clips: {self.longest_frames} frames)\n"
             f"loss: {losses} nats per token\n"
             f"peak memory: {self.peak_memory_mb:.0f} MiB, {self.parameters / 1e6:.1f} M parameters\n"
             f"an epoch: {self.batches} batches, about {self.epoch_seconds:.0f} s of training, evaluation on top\n"
@@ -96,7 +97,7 @@ def dry_run(run: Run, longest: Loader) -> DryRun:
 
 
 def _batches(run: Run, longest: Loader) -> Iterator[Batch]:
-    yield from longest.epoch(0)
+    yield from islice(longest.epoch(0), 1)
     yield from islice(run.train.epoch(1), STEPS - 1)
 
 

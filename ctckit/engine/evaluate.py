@@ -13,7 +13,8 @@ from ctckit.data import Loader
 from ctckit.decode import hypotheses
 from ctckit.engine.step import blank_posterior
 from ctckit.interfaces import Model
-from ctckit.types import BLANK, Batch, Hypothesis, Scores
+from ctckit.loss import naming_diverged
+from ctckit.types import Batch, Hypothesis, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def evaluate(
         batch = to_device(host_batch, device)
         emissions = model(batch.features_BTF, batch.lengths_B)
         logits_TBC, lengths_B = emissions.logits_TBC, emissions.lengths_B
-        losses_B = ops.ctc_loss(logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift)
+        with naming_diverged("main", logits_TBC, lengths_B, batch):
+            losses_B = ops.ctc_loss(logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift)
         has_path_B = torch.isfinite(losses_B)
         loss += float(losses_B[has_path_B].double().sum())
         scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
@@ -89,7 +91,7 @@ def evaluate(
         blank_frames=blank_frames,
         raw_blank_frames=raw_blank_frames,
         blank_mass=blank_mass / frames if frames else math.nan,
-        unique_nonblank=len(emitted - {tokens[BLANK]}),
+        unique_nonblank=len(emitted),
         covered_labels=len(emitted & wanted),
         reference_labels=len(wanted),
         infeasible=infeasible,

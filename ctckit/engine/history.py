@@ -45,7 +45,7 @@ class History:
         Raises:
             DataError: the file cannot be written.
         """
-        row = json.dumps({"kind": kind, **_finite(values)}, ensure_ascii=False, allow_nan=False)
+        row = json.dumps({"kind": kind, **finite(values)}, ensure_ascii=False, allow_nan=False)
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(row + "\n")
@@ -88,6 +88,8 @@ def epoch_row(result: EpochResult) -> dict[str, Any]:
     at = result.at
     val = score_row(result.val)
     return {
+        # first, so that no head's name can take the place of a column of ours
+        **{f"{name}_loss": loss for name, loss in result.auxiliary_losses.items()},
         "epoch": at.epoch,
         "phase": at.phase,
         "phase_epoch": at.phase_epoch,
@@ -109,7 +111,6 @@ def epoch_row(result: EpochResult) -> dict[str, Any]:
         "dropout": result.dropout,
         "max_frames": result.max_frames,
         "cropped": result.cropped,
-        **{f"{name}_loss": loss for name, loss in result.auxiliary_losses.items()},
         "seconds": result.seconds,
     }
 
@@ -152,12 +153,12 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _finite(value: Any) -> Any:
-    """Replace what JSON cannot hold: an infinite or undefined number becomes null."""
+def finite(value: Any) -> Any:
+    """Replace what JSON cannot hold, here and where rows are printed: no finite number becomes null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

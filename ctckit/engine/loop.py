@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Literal, Protocol
 
 import torch
@@ -18,7 +19,7 @@ from ctckit.engine.history import action_row, epoch_row, finding_row
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Best, EpochTotals, Run
 from ctckit.engine.step import train_step
-from ctckit.errors import PluginError
+from ctckit.errors import CheckpointError, PluginError
 from ctckit.types import EpochResult, Finding, Progress, StepResult
 
 SAMPLES = 5
@@ -59,10 +60,12 @@ def fit(run: Run, display: Display, *, max_seconds: float = float("inf")) -> End
     """Train until the phases are done, a monitor stops the run, time is up, or somebody interrupts.
 
     Whatever happens, ``checkpoints/last.pt`` is a state to resume from: between two epochs, or between two steps
-    where the run was interrupted. On an error the state before the failing step is kept as ``interrupted.pt``.
+    where the run was interrupted. On an error the weights before the failing step are kept as ``interrupted.pt``.
     """
     began = time.monotonic()
     epoch_seconds = 0.0
+    if not run.clock.now.epoch:
+        run.save("last")
     with Interrupt() as interrupt, keep_state_on_error(run):
         while True:
             if not run.clock.mid_epoch:
@@ -98,7 +101,8 @@ def start_epoch(run: Run) -> bool:
     if entering:
         run.adjustments = Adjustments()
         run.configure_phase()
-        if run.phase.penalty:
+        brought_in_before = [run.phases[name].penalty for name in takewhile(lambda name: name != phase, run.phases)]
+        if run.phase.penalty and not any(run.phase.penalty is penalty for penalty in brought_in_before):
             with naming(run, "penalty", run.phase.penalty):
                 run.phase.penalty.prepare(run.model)
     # Every epoch draws from its own stream, so that it does not matter what ran before it.
@@ -182,7 +186,6 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
     improved = is_better(result, run.best)
     if improved:
         run.best = Best(result.at.epoch, result.val.wer, result.val.loss)
-        run.save("best")
     display.epoch(result, improved)
     with naming(run, "schedule", run.phase.schedule):
         run.phase.schedule.observe(result)
@@ -211,7 +214,7 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
                     display.finding(outcome, None)
     run.configure_phase()
     keep, run.adjustments = run.adjustments.keep, replace(run.adjustments, keep=())
-    for name in (*keep, "last"):
+    for name in (*keep, *(["best"] if improved else []), "last"):
         run.save(name)
 
 
@@ -226,6 +229,7 @@ def end(run: Run, reason: Reason) -> Ending:
     """Write the last checkpoint where an epoch was left in the middle, and the history's closing row."""
     resumable = reason in ("out of time", "interrupted")
     if run.clock.mid_epoch:
+        run.judged_shift = run.evaluation_shift()
         run.save("last")
     best = run.best
     run.history.append(
@@ -242,13 +246,18 @@ def end(run: Run, reason: Reason) -> Ending:
 
 @contextmanager
 def keep_state_on_error(run: Run) -> Iterator[None]:
-    """On any error, keep the state before the failing step, then let the error go on."""
+    """On an error between two steps, keep the state, then let the error go on.
+
+    Elsewhere the epoch is done and half recorded: the last checkpoint is what to go on from.
+    """
     try:
         yield
     except Exception as error:
-        if run.clock.now.phase:
-            path = run.save("interrupted")
-            error.add_note(f"the state before it is kept in {path}")
+        if run.clock.mid_epoch:
+            try:
+                error.add_note(f"the weights before it are kept in {run.save('interrupted')}")
+            except CheckpointError as second:
+                error.add_note(f"the weights before it could not be kept: {second}")
         raise
 
 
@@ -256,11 +265,12 @@ def keep_state_on_error(run: Run) -> Iterator[None]:
 def naming(run: Run, role: str, component: object) -> Iterator[None]:
     """Add to any error which component failed, when."""
     at: Progress = run.clock.now
+    batch = min(at.batch + 1, at.batches)
     try:
         yield
     except Exception as error:
         error.add_note(
             f"while {role} ({type(component).__module__}.{type(component).__qualname__}) was at work, "
-            f"epoch {at.epoch} ({at.phase}), batch {at.batch + 1} of {at.batches}, update {at.update}"
+            f"epoch {at.epoch} ({at.phase}), batch {batch} of {at.batches}, update {at.update}"
         )
         raise

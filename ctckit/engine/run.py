@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ctckit.config import Config
 from ctckit.data import Loader
@@ -19,7 +20,7 @@ from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged
 from ctckit.engine.history import History
 from ctckit.errors import CheckpointError, PluginError
-from ctckit.interfaces import Model, Monitor, Penalty, Schedule
+from ctckit.interfaces import Model, Monitor, Penalty, Schedule, dropout_layers
 from ctckit.recipe import Phase
 from ctckit.types import Domain
 
@@ -71,6 +72,7 @@ class Run:
         dev: batches of the dev corpus.
         plateau_loss: unigram plateau of the training corpus, nats per token.
         folder: where history and checkpoints go.
+        built_dropout: layers with the probability that they were built with, for phases that name none.
         judged_shift: logit shift under which the last epoch was judged; what decoding a checkpoint applies.
     """
 
@@ -92,7 +94,14 @@ class Run:
     adjustments: Adjustments = field(default_factory=Adjustments)
     totals: EpochTotals = field(default_factory=EpochTotals)
     best: Best | None = None
+    built_dropout: tuple[tuple[nn.Module, str, float], ...] = ()
     judged_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Note the model's dropout before any phase changes it."""
+        self.built_dropout = tuple(
+            (layer, attribute, getattr(layer, attribute)) for layer, attribute in dropout_layers(self.model)
+        )
 
     @property
     def phase(self) -> ActivePhase:
@@ -138,11 +147,14 @@ class Run:
     def configure_phase(self) -> None:
         """Set what the phase and its adjustments say about model and optimiser. Repeatable, as resuming needs."""
         settings = self.phase.settings
+        for layer, attribute, built in self.built_dropout:
+            setattr(layer, attribute, built)
         dropout = settings.dropout if self.adjustments.dropout is None else self.adjustments.dropout
         if dropout is not None:
             self.model.set_dropout(dropout)
-        if settings.stage is not None:
-            self.model.set_stage(settings.stage)
+        stage = self.config.stage_of(self.clock.now.phase)
+        if stage is not None:
+            self.model.set_stage(stage)
         for group in self.optimizer.param_groups:
             group["weight_decay"] = settings.weight_decay
 
@@ -161,9 +173,16 @@ class Run:
         stored = state["config"]
         if stored != self.config.model_dump(mode="json"):
             raise CheckpointError("the checkpoint belongs to another configuration; resume with that of the run")
+        changed = [
+            name
+            for name, version in state["identity"]["versions"].items()
+            if name.endswith(".py") and self.identity["versions"].get(name) != version
+        ]
+        if changed:
+            raise CheckpointError(f"plugin {changed[0]} has changed since the checkpoint was written; train anew")
         if dict(state["identity"]["fingerprints"]) != dict(self.identity["fingerprints"]):
             raise CheckpointError("the corpora have changed since the checkpoint was written; train anew")
-        self.model.load_state_dict(state["model"])
+        load_weights(self.model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         components = self._components()
         if set(components) != set(state["components"]):
@@ -214,4 +233,20 @@ class Run:
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "history_size": self.history.size,
             "judged_shift": self.judged_shift,
+            "threads": torch.get_num_threads(),
         }
+
+
+def load_weights(model: Model, weights: Mapping[str, Any]) -> None:
+    """Load weights into a model.
+
+    Raises:
+        CheckpointError: they do not fit, because the code of the model has changed since.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise CheckpointError(
+            f"the weights do not fit {type(model).__name__}, whose code has changed: {first}"
+        ) from error

@@ -51,9 +51,11 @@ def train_step(
     parts = training_loss(emissions, batch, shift=shift, domain=domain)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(parts.total)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), gradient_clip)
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
     if not bool(torch.isfinite(norm)):
         raise TrainingError(_not_finite(model, batch))
+    nn.utils.clip_grads_with_norm_(model.parameters(), gradient_clip, norm)
     optimizer.step()
     return StepOutcome(
         loss=parts.main.item(),

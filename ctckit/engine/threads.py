@@ -46,6 +46,7 @@ def choose_threads(run: Run) -> ThreadChoice:
                 torch.autograd.backward(loss)
                 timings.append(time.perf_counter() - began)
             seconds[threads] = min(timings)
+    run.train.close()  # workers started here would take a Ctrl-C as their own
     fastest = min(seconds, key=seconds.__getitem__)
     torch.set_num_threads(fastest)
     return ThreadChoice(fastest, seconds)

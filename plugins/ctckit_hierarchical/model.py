@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import ctckit
 from ctckit import Auxiliary, ConfigError, Emissions
@@ -39,7 +41,7 @@ class HierarchicalBiLSTM(ctckit.Model):
         self,
         input_size: int,
         num_classes: int,
-        hidden_size: int = 512,
+        hidden_size: Annotated[int, Field(ge=1, le=65536)] = 512,
         temporal_conv: bool = True,
         subsampling: Literal[1, 2, 4] = 1,
         auxiliary_weight: float = 0.0,
@@ -127,10 +129,24 @@ class TemporalConvolution(nn.Module):
         real_BT = real_frames(lengths_B, features_BTF.shape[1])
         hidden_BTH = self.convolution(features_BTF.transpose(1, 2)).transpose(1, 2)
         normed_BTH = torch.zeros_like(hidden_BTH)
-        normed_BTH[real_BT] = torch.relu(self.norm(hidden_BTH[real_BT]))
+        normed_BTH[real_BT] = torch.relu(self._normed(hidden_BTH[real_BT]))
         if self.pool is None:
             return normed_BTH, lengths_B
         return self.pool(normed_BTH.transpose(1, 2)).transpose(1, 2), halved(lengths_B)
+
+    def _normed(self, hidden_NH: Tensor) -> Tensor:
+        """Normalise all real frames of the batch; a single one has no variance and goes by what was learnt."""
+        norm = self.norm
+        return F.batch_norm(
+            hidden_NH,
+            norm.running_mean,
+            norm.running_var,
+            norm.weight,
+            norm.bias,
+            training=self.training and len(hidden_NH) > 1,
+            momentum=norm.momentum or 0.0,
+            eps=norm.eps,
+        )
 
 
 class BiLSTM(nn.Module):

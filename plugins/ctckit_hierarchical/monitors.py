@@ -131,7 +131,8 @@ class ConditionalClipping(ctckit.Monitor):
     def observe(self, epoch: EpochResult) -> Sequence[Finding | Action]:
         """Ask for clipping when the condition holds and it is not in force yet."""
         holds = epoch.val.loss < self.val_loss_below and epoch.overfit_ratio > self.overfit_ratio_above
-        if epoch.at.phase not in self.phases or not holds or epoch.max_frames == self.max_frames:
+        in_force = epoch.max_frames is not None and epoch.max_frames <= self.max_frames
+        if epoch.at.phase not in self.phases or not holds or in_force:
             return []
         return [
             ClipLength(

@@ -1,6 +1,6 @@
 """Blank penalties: a shift of the blank class by the epoch, in the logit or in the path domain.
 
-What the two domains do, and why a bias is no penalty, is derived in the README of the plugins.
+What the two domains do, and why a bias is no penalty, is derived in ARCHITECTURE.md.
 """
 
 from __future__ import annotations

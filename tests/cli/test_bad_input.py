@@ -54,6 +54,17 @@ def test_missing_and_truncated_files(train: Any, tiny: Any, tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
+def test_a_test_corpus_is_opened_before_training(train: Any, tmp_path: Path) -> None:
+    refused(train("--test", "absent.h5"), 3, "absent.h5")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_diverges_ends_in_one_line(train: Any, tmp_path: Path) -> None:
+    schedule = ["--set", "phases.*.schedule.name=constant", "--set", "phases.*.schedule.lr=1e30"]
+    refused(train(*schedule), 6, "not numbers", "lower the learning rate")
+    assert (tmp_path / "run" / "checkpoints" / "interrupted.pt").exists()
+
+
 def test_wrong_feature_width_in_dev(train: Any, tmp_path: Path) -> None:
     dev = grouped(tmp_path / "dev.h5", {"a": (ones(9, 7), "ant")})
     refused(train(dev=dev), 3, str(dev), "7", "5")

@@ -148,11 +148,13 @@ def test_a_plugin_file_changes_a_training(cli: Any, tiny: Any, tmp_path: Path) -
         "def ctckit_register(registry):\n"
         "    registry.penalty('cosine', CosineBlankPenalty)\n"
     )
+    odd = tmp_path / "run[x=1]"  # square brackets are markup to rich
     chosen = ["--plugin", plugin, "--set", "phases.*.penalty.name=cosine", "--set", "phases.*.penalty.epochs=2"]
     sizes = ["--set", "phases.*.epochs=1", "--set", "model.hidden_size=8", "--threads=1"]
-    folder = tmp_path / "run"
+    folder = odd
     done = cli("train", "--data", tiny.train, "--dev", tiny.dev, "--out", folder, *chosen, *sizes)
     assert done.returncode == 0, done.stderr
+    assert "run[x=1]" in done.stderr
     assert "no recipe in" in done.stderr
     shifts = [row["shift"] for row in history(folder) if row["kind"] == "epoch"]
     assert shifts == pytest.approx([-1.0, 0.0, 0.0, 0.0])

@@ -62,6 +62,9 @@ class Invented(Action):
         SetDropout(WHY, -0.1),
         ClipLength(WHY, 0),
         SaveCheckpoint(WHY, "../evil"),
+        SaveCheckpoint(WHY, "best"),
+        ScaleLearningRate(WHY, float("inf")),
+        ShiftPenalty(WHY, float("nan")),
         Invented(WHY),
     ],
 )

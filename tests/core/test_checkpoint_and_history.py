@@ -44,8 +44,14 @@ def test_unreadable_checkpoints_are_one_line(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=message) as error:
             load_checkpoint(broken)
         assert "\n" not in str(error.value)
+    torch.save([1, 2], path)
+    with pytest.raises(CheckpointError, match="not a checkpoint of ctckit"):
+        load_checkpoint(path)
+    path.write_text("notes")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        load_checkpoint(path)
     torch.save({"format": 99}, path)
-    with pytest.raises(CheckpointError, match="format 99, this ctckit reads 1"):
+    with pytest.raises(CheckpointError, match="not format 1, which this ctckit reads"):
         load_checkpoint(path)
 
 

@@ -26,6 +26,11 @@ def test_a_star_reaches_every_phase() -> None:
     assert {phase.epochs for phase in made.phases.values()} == {3}
 
 
+def test_within_a_layer_a_single_phase_wins_over_the_star() -> None:
+    made = config(nest({"phases.warmup.epochs": 7, "phases.*.epochs": 3}))
+    assert [phase.epochs for phase in made.phases.values()] == [7, 3, 3, 3]
+
+
 def test_naming_another_component_drops_the_parameters_of_the_old() -> None:
     made = config(nest({"phases.exploration.penalty.name": "constant", "phases.exploration.penalty.value": -1.0}))
     penalty = made.phases["exploration"].penalty
@@ -44,6 +49,7 @@ def test_the_same_component_keeps_its_other_parameters() -> None:
         (nest({"data.trian": "x"}), "layer 0: unknown key 'data.trian'; did you mean 'train'?"),
         (nest({"phases.warmup.epoch": 1}), "unknown key 'phases.warmup.epoch'; did you mean 'epochs'?"),
         (nest({"phases.warmpu.epochs": 1}), "unknown phase 'warmpu'; did you mean 'warmup'?"),
+        ({"recipe": "other"}, "chosen with --recipe"),
         ({"batch_size": 0}, "batch_size = 0: input should be greater than or equal to 1"),
         (nest({"phases.warmup.dropout": 1.5}), "phases.warmup.dropout = 1.5: input should be less than 1"),
         (nest({"data.unit": "letter"}), "data.unit = 'letter': input should be 'word' or 'character'"),
@@ -62,7 +68,7 @@ def test_every_key_is_consumed_or_refused(settings: dict[str, Any], message: str
         ("batch_size=8", {"batch_size": 8}),
         ("model.hidden_size=64", {"model": {"hidden_size": 64}}),
         ("data.unit=character", {"data": {"unit": "character"}}),
-        ("phases.warmup.penalty=none", {"phases": {"warmup": {"penalty": None}}}),
+        ("phases.warmup.penalty=none", {"phases": {"warmup": {"penalty": "none"}}}),
         ("data.normalize=none", {"data": {"normalize": "none"}}),
         ("data.train=/a=b.h5", {"data": {"train": "/a=b.h5"}}),
     ],
@@ -84,6 +90,18 @@ def test_toml_errors_name_the_file(tmp_path: Path) -> None:
         read_toml(broken)
     with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read"):
         read_toml(tmp_path / "absent.toml")
+
+
+def test_none_leaves_a_thing_out_from_any_layer() -> None:
+    made = config(nest({"phases.*.penalty": "none", "phases.warmup.dropout": "none", "data.normalize": "none"}))
+    assert {phase.penalty for phase in made.phases.values()} == {None}
+    assert made.phases["warmup"].dropout is None
+    assert made.data.normalize == "none"
+
+
+def test_the_stage_of_a_phase_is_its_own_or_that_of_the_phase_before() -> None:
+    made = config(nest({"phases.warmup.stage": 1, "phases.exploration.stage": "none"}))
+    assert [made.stage_of(name) for name in made.phases] == [1, 1, 2, 2]
 
 
 def test_json_round_trip() -> None:

@@ -41,7 +41,7 @@ def make_run(tiny: Any, tmp_path: Path) -> MakeRun:
         folder.mkdir(exist_ok=True)
         registry, sources = load_plugins(["hierarchical_fixed"])
         corpora = {"data.train": data.train, "data.dev": data.dev}
-        layers = [("test", nest({**QUICK, **corpora, **(settings or {})}))]
+        layers = [("quick", nest({**QUICK, **corpora})), ("test", nest(settings or {}))]
         config = resolve(registry.recipes["hierarchical_fixed"].value, layers)
         return assemble(config, registry, sources, folder, torch.device("cpu"), resume=resume).run
 

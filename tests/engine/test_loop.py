@@ -153,7 +153,9 @@ def test_time_runs_out_between_steps_and_the_run_can_go_on(make_run: Any, silent
     run = make_run()
     ending = fit(run, silent, max_seconds=1e-9)
     assert (ending.reason, ending.resumable) == ("out of time", True)
-    assert run.clock.now.update <= 1
+    assert run.clock.now.update == 0
+    resumed = make_run(resume=load_checkpoint(run.folder / "checkpoints/last.pt"))
+    assert fit(resumed, silent).reason == "finished"
 
 
 def test_an_action_changes_the_run_and_leaves_a_row_with_its_finding(make_run: Any, silent: Any) -> None:
@@ -183,6 +185,7 @@ def test_a_checkpoint_can_be_kept_by_name_once(make_run: Any, silent: Any) -> No
     run.monitors = {"a": Planted(2, (SaveCheckpoint(WHY, "second"),))}
     fit(run, silent)
     assert load_checkpoint(run.folder / "checkpoints/second.pt")["clock"]["now"]["epoch"] == 2
+    assert run.adjustments.keep == ()
 
 
 def test_the_best_is_never_a_collapsed_epoch(make_run: Any, silent: Any) -> None:
@@ -217,15 +220,88 @@ def test_the_best_is_kept_with_the_shift_it_was_judged_under(make_run: Any, sile
     assert state["judged_shift"] == judged[ending.best.epoch]
 
 
-def test_not_a_number_stops_with_clip_and_keeps_the_weights(make_run: Any, silent: Any) -> None:
+def test_logits_that_are_no_numbers_stop_the_run_and_name_the_clips(make_run: Any, silent: Any) -> None:
     run = make_run()
     with torch.no_grad():
         run.model.projection.weight.fill_(float("nan"))
-    with pytest.raises((TrainingError, ValueError)) as error:
+    with pytest.raises(
+        TrainingError, match=r"main head: the logits of clip train-\d+, .* are not numbers"
+    ) as error:
         fit(run, silent)
+    assert "train-0" in str(error.value)
     notes = "\n".join(error.value.__notes__)
     assert "while model (ctckit_hierarchical.model.HierarchicalBiLSTM) was at work, epoch 1 (warmup)" in notes
     assert "interrupted.pt" in notes
+
+
+def test_a_gradient_that_is_no_number_names_its_parameter_and_changes_no_weight(make_run: Any, silent: Any) -> None:
+    run = make_run()
+    run.model.projection.weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = {name: value.clone() for name, value in run.model.named_parameters()}
+    with pytest.raises(
+        TrainingError, match=r"the gradient of projection\.weight is not finite in the batch of clips"
+    ):
+        fit(run, silent)
+    for name, value in run.model.named_parameters():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_shared_penalty_prepares_the_model_once(make_run: Any, silent: Any) -> None:
+    run = make_run({"phases.*.epochs": 1, "phases.*.penalty": {"name": "bias_init", "bias": -2.0}})
+    prepared = []
+    penalty = run.phases["warmup"].penalty
+    penalty.prepare = prepared.append
+    fit(run, silent)
+    assert len(prepared) == 1
+
+
+def test_a_phase_without_dropout_or_stage_is_the_same_after_a_resume(
+    make_run: Any, silent: Any, tmp_path: Path
+) -> None:
+    settings = {
+        "phases.*.dropout": "none",
+        "phases.*.stage": "none",
+        "phases.warmup.dropout": 0.5,
+        "phases.warmup.stage": 1,
+    }
+    whole = make_run(settings, folder=tmp_path / "whole")
+    fit(whole, silent)
+    assert (whole.model.dropout.p, whole.model.stage) == (0.1, 1)
+
+    class Interrupting(type(silent)):  # type: ignore[misc]
+        def step(self, result: Any) -> None:
+            super().step(result)
+            if len(self.steps) == 15:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    fit(make_run(settings, folder=tmp_path / "parts"), Interrupting())
+    state = load_checkpoint(tmp_path / "parts/checkpoints/last.pt")
+    second = make_run(settings, folder=tmp_path / "parts", resume=state)
+    fit(second, silent)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+
+
+def test_the_best_checkpoint_is_a_state_to_resume_from(make_run: Any, silent: Any) -> None:
+    run = make_run({"phases.exploration.epochs": 26})
+    ending = fit(run, silent)
+    assert ending.best is not None
+    best, last = (load_checkpoint(run.folder / f"checkpoints/{name}.pt") for name in ("best", "last"))
+    if best["clock"] == last["clock"]:
+        assert best["components"] == last["components"]
+    schedule = best["components"][f"phases.{best['clock']['now']['phase']}.schedule"]
+    assert schedule["best_loss"] <= ending.best.val_loss  # it has seen the epoch that it is kept for
+
+
+def test_a_checkpoint_interrupted_mid_epoch_holds_the_shift_in_force(make_run: Any, silent: Any) -> None:
+    run = make_run()
+
+    class Interrupting(type(silent)):  # type: ignore[misc]
+        def step(self, result: Any) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    fit(run, Interrupting())
+    assert load_checkpoint(run.folder / "checkpoints/last.pt")["judged_shift"] == -1.0
 
 
 def test_a_failing_component_is_named_with_epoch_and_step(make_run: Any, silent: Any) -> None:
