@@ -18,16 +18,30 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHORT = ["--set", "phases.*.epochs=1", "--set", "model.hidden_size=8", "--threads", "1"]
+SMALL = {
+    "phases.*.epochs": 8,
+    "phases.*.schedule.name": "constant",
+    "phases.*.schedule.lr": 0.01,
+    "phases.*.dropout": 0,
+    "model.hidden_size": 24,
+    "batch_size": 4,
+}
+SHORT = ["--threads", "1", *(part for key, value in SMALL.items() for part in ("--set", f"{key}={value}"))]
+
+
+EXIT_CODES = {"audit": {0, 10}, "diagnose": {0, 10}}
+"""Verbs that tell by their exit code what they found; a corpus this small deserves a warning."""
 
 
 def commands() -> list[list[str]]:
-    """`ctckit` lines of fenced blocks and of inline code, in the order of the page."""
+    """`ctckit` lines of fenced blocks, then of inline code."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     fenced = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
     lines = [line for block in fenced for line in block.splitlines()]
     inline = re.findall(r"`(ctckit [^`\n]+)`", text)
-    found = [shlex.split(line, comments=True) for line in [*inline, *lines] if line.startswith("ctckit ")]
+    found = [shlex.split(line, comments=True) for line in [*lines, *inline] if line.startswith("ctckit ")]
+    # a dev corpus has to be carved before anything can use it
+    found.sort(key=lambda command: "split" not in command)
     return [command for command in found if "--resume" not in command]
 
 
@@ -40,10 +54,13 @@ def place(tmp_path: Path) -> Path:
     for name, count in (("all", 24), ("test", 6)):
         with h5py.File(tmp_path / f"{name}.h5", "w") as file:
             for number in range(count):
-                features = random.standard_normal((20, 6)).astype(np.float32)
+                words = ["rain", "then", "sun"] if number % 2 else ["sun"]
+                features = 0.1 * random.standard_normal((24, 6)).astype(np.float32)
+                for place, word in enumerate(words):  # a word is a bump in a column of its own
+                    features[8 * place + 2 : 8 * place + 6, ["rain", "then", "sun"].index(word)] += 3.0
                 group = file.create_group(f"{name}-{number:02d}")
                 group["features"] = features
-                group.attrs["transcript"] = "rain then sun" if number % 2 else "sun"
+                group.attrs["transcript"] = " ".join(words)
                 group.attrs["speaker"] = str(number % 12)
                 if name == "test":
                     np.save(tmp_path / "features" / f"{number}.npy", features)
@@ -59,22 +76,13 @@ def test_the_readme_has_commands() -> None:
 
 
 def test_every_command_of_the_readme_runs(place: Path) -> None:
-    split = [command for command in commands() if "split" in command]
-    for command in [*split, *(command for command in commands() if "split" not in command)]:
+    for command in commands():
         short = SHORT if command[1] == "train" else []
         done: Any = subprocess.run(
             [sys.executable, "-m", *command, *short], cwd=place, capture_output=True, text=True, check=False
         )
-        # an untrained model emits nothing: every epoch is collapsed, and there is no best checkpoint to score
-        if command[1] in ("evaluate", "decode") and "or every one was collapsed" in done.stderr:
-            done = subprocess.run(
-                [sys.executable, "-m", *command[:2], "runs/first/checkpoints/last.pt", *command[3:]],
-                cwd=place,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr}"
+        accepted = EXIT_CODES.get(command[1], {0})
+        assert done.returncode in accepted, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
 
 
 def test_the_settings_file_of_the_readme_is_valid(place: Path) -> None:
