@@ -86,7 +86,7 @@ struct Kept<double> {
 template <class R>
 CTCKIT_DEVICE Kept<R> keep(const Scaled& x) {
   if constexpr (sizeof(R) == 8) return {x.mantissa, x.exponent};
-  if (x.exponent <= -0x7fffffff) return {0.0f, 0};
+  if (x.exponent <= -0x7fffffff) return {0.0f, -0x7fffffff};  // dead to whatever meets it
   return {static_cast<float>(x.mantissa), static_cast<int32_t>(x.exponent)};
 }
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ctckit import ops
@@ -17,9 +17,11 @@ from .closeness import assert_right
 from .problems import DTYPES, make, problems
 from .shim import Shim, compile_shim
 
+# Shrinking a failure would take minutes, a process an attempt: what fails is printed as it was drawn.
 EXAMPLES = settings(
-    max_examples=15,
+    max_examples=20,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 BATCH = 6  # problems a process
@@ -166,6 +168,22 @@ def test_many_states_and_many_classes(shim, dtype):
         torch.testing.assert_close(outcome.arrays["losses"].double(), truth[0], rtol=2e-6, atol=1e-4)
         occupancy = outcome.arrays["occupancy"].view(truth[2].shape).double()
         torch.testing.assert_close(occupancy, truth[2], rtol=1e-6, atol=1e-6)
+
+
+def test_tokens_over_many_rounds_of_a_warp(shim):
+    """A warp decodes 32 frames a round: tokens that cross rounds, and rounds without any."""
+    problem = make("peaked", (131, 2, 5), 3, shift=-1.0, seed=9)
+    logits = problem.logits.clone()
+    logits[28:37] = logits[28]
+    logits[64:100, 0, 0] = 90.0
+    problem = problem._replace(logits=logits, lengths=torch.tensor([131, 97]))
+    shifts = torch.tensor([-1.0, 0.0], dtype=torch.float64)
+    greedy, swept = shim.run([ask("greedy", problem, 1), ask("sweep", problem, 1, shifts=shifts, K=2)])
+    truth = reference.greedy(logits.double(), problem.lengths, -1.0)
+    own = reference.greedy(logits, problem.lengths, -1.0)
+    check_tuple(short(ops.GreedyPaths._fields), greedy.arrays, own, truth, 200.0)
+    assert torch.equal(swept.arrays["tokens"].view(2, 2, 131)[0], truth[0])
+    assert torch.equal(swept.arrays["counts"].view(2, 2)[0], truth[1])
 
 
 def test_results_do_not_depend_on_the_order_of_warps(shim):
