@@ -279,7 +279,7 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
 
     target, best = run.config.target_wer, ending.best
     judged_epochs = run.clock.now.epoch - run.clock.mid_epoch
-    console.print(f"{ending.reason} after {judged_epochs} epochs")
+    console.print(f"{ending.reason} after epoch {judged_epochs}")
     if best is None:
         nothing_emitted = (
             "every epoch was collapsed (next to nothing emitted)" if judged_epochs else "no epoch was done"
