@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ctckit.doctor.observations import Observation, observation_of
     from ctckit.doctor.states import Diagnosis, State, diagnose
     from ctckit.hookspecs import PLUGIN_API, hookimpl
-    from ctckit.interfaces import Model, Monitor, Penalty, Schedule
+    from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
     from ctckit.recipe import Component, Phase, Recipe
     from ctckit.registry import Registry
     from ctckit.types import (
@@ -64,6 +64,7 @@ _HOMES = {
     "Model": "interfaces",
     "Monitor": "interfaces",
     "Penalty": "interfaces",
+    "Regularizer": "interfaces",
     "Schedule": "interfaces",
     "Component": "recipe",
     "Phase": "recipe",
@@ -112,6 +113,7 @@ __all__ = [
     "Progress",
     "Recipe",
     "Registry",
+    "Regularizer",
     "SaveCheckpoint",
     "ScaleLearningRate",
     "Schedule",

@@ -34,7 +34,7 @@ from ctckit.engine.evaluate import Judged
 from ctckit.engine.history import History
 from ctckit.engine.run import ActivePhase, Run, load_weights
 from ctckit.errors import CheckpointError, ConfigError, DataError
-from ctckit.interfaces import Model, Monitor, Penalty, Schedule
+from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
 from ctckit.parameters import construct
 from ctckit.plugin_host import PluginSource, load_plugins
 from ctckit.recipe import Component
@@ -345,13 +345,24 @@ def build_model(config: Config, registry: Registry, input_size: int, num_classes
 
 
 def build_phases(config: Config, registry: Registry) -> dict[str, ActivePhase]:
-    """Construct schedules and penalties; phases that configure one alike share its instance."""
+    """Construct what phases name; phases that configure a component alike share its instance.
+
+    Raises:
+        ConfigError: a name or a parameter is wrong, or a phase names a regularizer twice.
+    """
     schedules: list[tuple[Component, Schedule]] = []
     penalties: list[tuple[Component, Penalty]] = []
+    regularizers: list[tuple[Component, Regularizer]] = []
     phases = {}
     for name, settings in config.phases.items():
+        terms: dict[str, Regularizer] = {}
+        for component in settings.regularizers:
+            if component.name in terms:
+                raise ConfigError(f"phases.{name}.regularizers: '{component.name}' is named twice")
+            terms[component.name] = _shared(registry.regularizers, component, regularizers)
         penalty = _shared(registry.penalties, settings.penalty, penalties) if settings.penalty else None
-        phases[name] = ActivePhase(settings, _shared(registry.schedules, settings.schedule, schedules), penalty)
+        schedule = _shared(registry.schedules, settings.schedule, schedules)
+        phases[name] = ActivePhase(settings, schedule, penalty, terms)
     return phases
 
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ctckit.errors import ConfigError, suggest
 from ctckit.recipe import Component, Plan, Recipe, Strict
 
-NULLABLE = frozenset({"penalty", "dropout", "stage", "max_frames", "max_batch_frames"})
+NULLABLE = frozenset({"penalty", "dropout", "stage", "curriculum", "max_frames", "max_batch_frames"})
 """Keys that take "none" for leaving the thing out."""
 
 COMPONENT_TABLES = frozenset({"model", "schedule", "penalty"})

@@ -26,4 +26,4 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def ctckit_register(registry: Registry) -> None:
-    """Add models, schedules, penalties, monitors and recipes to ``registry``."""
+    """Add models, schedules, penalties, regularizers, monitors and recipes to ``registry``."""

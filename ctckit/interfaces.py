@@ -1,4 +1,4 @@
-"""The four things that a plugin can provide: Model, Schedule, Penalty, Monitor.
+"""What a plugin can provide: Model, Schedule, Penalty, Monitor, and Regularizer for what a shift cannot say.
 
 This module knows records, actions and errors alone, so that a plugin depends on contracts and nothing more.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ctckit.actions import Action
 from ctckit.errors import CheckpointError, ConfigError
-from ctckit.types import Domain, Emissions, EpochResult, Finding, Progress, StepResult
+from ctckit.types import Batch, Domain, Emissions, EpochResult, Finding, Progress, StepResult
 
 
 class Stateful:
@@ -132,11 +132,49 @@ class Penalty(Stateful, ABC):
     def shift(self, at: Progress) -> float:
         """Return the shift for the step about to be taken: finite, <= 0, without side effects."""
 
+    def class_shifts(self, at: Progress) -> Tensor | None:
+        """Return a path shift for every class, ``[C]`` in nats, for the step about to be taken; no side effects.
+
+        A path is then worth the exponential of the sum of its classes' shifts, as with a label prior. ``shift``
+        is what the history shows of it, and ``domain`` must be ``path``. None leaves it at ``shift``.
+        """
+        return None
+
     def prepare(self, model: Model) -> None:
         """Change the model once, before the first step of the phase that brings the penalty in."""
 
     def observe_step(self, step: StepResult) -> None:
         """Take note of a step; a controller updates its state here."""
+
+    def observe_emissions(self, emissions: Emissions) -> None:
+        """Take note of what the model emitted in a step, detached; a prior is gathered here."""
+
+    def observe(self, epoch: EpochResult) -> None:
+        """Take note of a finished epoch."""
+
+
+class Regularizer(Stateful, ABC):
+    """A further term of the training loss, made of what the model emits; evaluation does without it.
+
+    A phase may have several. Whatever is minimised beside CTC is one: distillation between heads, smoothness,
+    consistency between two views, entropy.
+
+    Attributes:
+        views: how often each batch goes through the model, each time masked anew. With 2, ``emissions`` and
+            ``batch`` hold every clip twice: the second half repeats the clips of the first in the same order.
+    """
+
+    views: ClassVar[int] = 1
+
+    @abstractmethod
+    def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
+        """Return what is added to the loss: a finite scalar in nats per reference token, with its weight.
+
+        Args:
+            emissions: of the model in training mode, with gradient.
+            batch: what they were computed from.
+            at: the time of the step.
+        """
 
     def observe(self, epoch: EpochResult) -> None:
         """Take note of a finished epoch."""

@@ -1,10 +1,10 @@
-"""The training loss: CTC of the main head and of every auxiliary head, per reference token."""
+"""The training loss: CTC of the main head, of every auxiliary head, and further terms, per reference token."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,38 +13,68 @@ from ctckit import ops
 from ctckit.errors import TrainingError
 from ctckit.types import Batch, Domain, Emissions
 
+Term = Callable[[Emissions, Batch], Tensor]
+"""Computes a scalar in nats per reference token, with gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is minimised at a step; plain CTC by default.
+
+    Attributes:
+        shift: of the blank, nats, at most 0.
+        domain: where it acts.
+        class_shifts_C: path shift of every class, nats; takes the place of ``shift``.
+        terms: further terms of the loss, by name.
+    """
+
+    shift: float = 0.0
+    domain: Domain = "logit"
+    class_shifts_C: Tensor | None = None
+    terms: Mapping[str, Term] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, slots=True)
 class LossParts:
     """A batch's loss and what it is made of.
 
     Attributes:
-        total: what is minimised, a scalar with gradient: the weighted sum over heads, nats per token.
+        total: what is minimised, a scalar with gradient: the weighted heads and the terms, nats per token.
         main: the main head's share of it, detached scalar.
         auxiliary: each auxiliary head's own loss without its weight, detached scalars.
+        terms: each further term, detached scalars.
     """
 
     total: Tensor
     main: Tensor
     auxiliary: Mapping[str, Tensor]
+    terms: Mapping[str, Tensor]
 
 
-def training_loss(emissions: Emissions, batch: Batch, *, shift: float, domain: Domain) -> LossParts:
+def training_loss(emissions: Emissions, batch: Batch, objective: Objective) -> LossParts:
     """Compute the loss of a batch.
 
     Sums over clips and divides by the batch's reference tokens, so that a token weighs the same in a batch of
-    short clips as in one of long ones. The shift acts on every head alike.
+    short clips as in one of long ones. The shifts act on every head alike.
 
     Raises:
-        TrainingError: a clip's loss is not finite; names the clips.
+        TrainingError: a clip's loss or a term is not finite; names it, and the clips.
     """
     tokens = batch.target_lengths_B.sum()
 
     def head(name: str, logits_TBC: Tensor, lengths_B: Tensor) -> Tensor:
         with naming_diverged(name, logits_TBC, lengths_B, batch):
-            losses_B = ops.ctc_loss(
-                logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift, domain=domain
-            )
+            if objective.class_shifts_C is None:
+                losses_B = ops.ctc_loss(
+                    logits_TBC,
+                    batch.targets_BS,
+                    lengths_B,
+                    batch.target_lengths_B,
+                    shift=objective.shift,
+                    domain=objective.domain,
+                )
+            else:
+                losses_B = class_shifted_loss(logits_TBC, lengths_B, batch, objective.class_shifts_C)
         if not bool(torch.isfinite(losses_B).all()):
             raise TrainingError(_not_finite(name, losses_B, lengths_B, batch))
         return losses_B.sum() / tokens
@@ -56,7 +86,37 @@ def training_loss(emissions: Emissions, batch: Batch, *, shift: float, domain: D
         loss = head(aux.name, aux.logits_TBC, aux.lengths_B)
         total = total + aux.weight * loss
         auxiliary[aux.name] = loss.detach()
-    return LossParts(total, main.detach(), auxiliary)
+    terms = {}
+    for name, term in objective.terms.items():
+        value = term(emissions, batch)
+        if not bool(torch.isfinite(value)):
+            raise TrainingError(
+                f"the term '{name}' of the loss is {value.item()} in the batch of clips {_first(batch.clip_ids)}; "
+                "lower its weight or the learning rate"
+            )
+        total = total + value
+        terms[name] = value.detach()
+    return LossParts(total, main.detach(), auxiliary, terms)
+
+
+def class_shifted_loss(logits_TBC: Tensor, lengths_B: Tensor, batch: Batch, shifts_C: Tensor) -> Tensor:
+    """Compute the CTC loss in which every class of a path is worth its own shift in nats, ``[B]``.
+
+    A logit shift b normalises it away, ``sum_k p_k exp(b_k) = S`` in each frame; taking ``sum_t log S_t`` off
+    again leaves ``-log sum_pi p(pi) exp(sum_t b_pi(t))``, whose gradient is p - gamma (diagnosis review,
+    section 1). The path domain of ``ops.ctc_loss`` is the same for the blank alone.
+
+    Args:
+        logits_TBC: raw logits.
+        lengths_B: frames of each clip.
+        batch: the targets.
+        shifts_C: nats.
+    """
+    shifted_TBC = logits_TBC + shifts_C.to(logits_TBC)
+    losses_B = ops.ctc_loss(shifted_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B)
+    normaliser_TB = shifted_TBC.logsumexp(-1) - logits_TBC.logsumexp(-1)
+    beyond_TB = torch.arange(len(logits_TBC), device=lengths_B.device)[:, None] >= lengths_B[None]
+    return losses_B - normaliser_TB.masked_fill(beyond_TB, 0.0).sum(0)
 
 
 @contextmanager

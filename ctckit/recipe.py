@@ -41,8 +41,8 @@ class Component(BaseModel):
 class Phase(Strict):
     """A stretch of epochs with one setting.
 
-    Two phases with the same schedule (or penalty) and the same parameters share one instance, whose state then
-    carries on from one to the next; any other phase gets a fresh one.
+    Two phases with the same schedule (penalty, regularizer) and the same parameters share one instance, whose
+    state then carries on from one to the next; any other phase gets a fresh one.
     """
 
     epochs: Annotated[int, Field(ge=1)]
@@ -53,6 +53,9 @@ class Phase(Strict):
 
     penalty: Component | None = None
     """Blank shift; none by default."""
+
+    regularizers: tuple[Component, ...] = ()
+    """Further terms of the loss; none by default."""
 
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     """Decoupled weight decay of AdamW."""
@@ -68,6 +71,10 @@ class Phase(Strict):
 
     time_mask_frames: Annotated[int, Field(ge=1)] = 10
     """Length of a masked span, in input frames."""
+
+    curriculum: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Share of the training clips that the phase's first epoch sees, the shortest ones; grows evenly to all of
+    them by its last. None sees all of them always."""
 
     max_frames: Annotated[int, Field(ge=1)] | None = None
     """Crop training clips to this many input frames, never below what their labels need; None never crops."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ctckit.errors import ConfigError, PluginError, suggest
-from ctckit.interfaces import Model, Monitor, Penalty, Schedule
+from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
 from ctckit.recipe import Recipe
 
 T = TypeVar("T")
@@ -84,6 +84,7 @@ class Registry:
         self.models: Names[type[Model]] = Names("model")
         self.schedules: Names[type[Schedule]] = Names("schedule")
         self.penalties: Names[type[Penalty]] = Names("penalty")
+        self.regularizers: Names[type[Regularizer]] = Names("regularizer")
         self.monitors: Names[type[Monitor]] = Names("monitor")
         self.recipes: Names[Recipe] = Names("recipe")
         self._plugin = "ctckit"
@@ -122,6 +123,16 @@ class Registry:
         """
         self._add(self.penalties, name, cls, Penalty, example)
 
+    def regularizer(self, name: str, cls: type[Regularizer], *, example: Mapping[str, Any] | None = None) -> None:
+        """Register a regularizer class.
+
+        Args:
+            name: what a configuration calls it.
+            cls: the class; its constructor's parameters become configuration keys.
+            example: values for parameters that have no default, for ``ctckit plugins show`` and ``check``.
+        """
+        self._add(self.regularizers, name, cls, Regularizer, example)
+
     def monitor(self, name: str, cls: type[Monitor], *, example: Mapping[str, Any] | None = None) -> None:
         """Register a monitor class.
 
@@ -140,7 +151,14 @@ class Registry:
 
     def kinds(self) -> Mapping[str, Names[Any]]:
         """Return everything registered, by kind."""
-        names: list[Names[Any]] = [self.models, self.schedules, self.penalties, self.monitors, self.recipes]
+        names: list[Names[Any]] = [
+            self.models,
+            self.schedules,
+            self.penalties,
+            self.regularizers,
+            self.monitors,
+            self.recipes,
+        ]
         return {entries.kind: entries for entries in names}
 
     def _add(

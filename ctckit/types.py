@@ -287,6 +287,8 @@ class EpochResult:
         cropped: clips that were cropped.
         seconds: wall time of the epoch, evaluation included.
         samples: a few decoded dev clips.
+        terms: mean of each further term of the training loss, nats per token, with its weight.
+        clips: training clips seen; fewer than the corpus has under a curriculum.
     """
 
     at: Progress
@@ -303,7 +305,9 @@ class EpochResult:
     max_frames: int | None
     cropped: int
     seconds: float
-    samples: tuple[Hypothesis, ...] = field(default=())
+    samples: tuple[Hypothesis, ...] = ()
+    terms: Mapping[str, float] = field(default_factory=dict)
+    clips: int = 0
 
     @property
     def overfit_ratio(self) -> float:

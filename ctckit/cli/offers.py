@@ -17,7 +17,10 @@ GIVEN = ("input_size", "num_classes")
 """What ctckit itself gives to a model's constructor."""
 
 KEYS = {"model": "model", "schedule": "phases.*.schedule", "penalty": "phases.*.penalty"}
-"""Where a configuration names a component of each kind."""
+"""Where a configuration names one component of a kind."""
+
+LISTS = {"monitor": "monitors", "regularizer": "phases.*.regularizers"}
+"""Where it lists several."""
 
 
 def offers_of(registry: Registry, source: PluginSource) -> list[dict[str, Any]]:
@@ -34,9 +37,9 @@ def usage(kind: str, name: str, values: Mapping[str, Any] | None = None) -> str:
     """Return the options of ``ctckit train`` that put a component into a run."""
     if kind == "recipe":
         return f"--recipe {name}"
-    if kind == "monitor":
+    if kind in LISTS:
         table = ", ".join(f"{key} = {_toml(value)}" for key, value in {"name": name, **(values or {})}.items())
-        return f"--set 'monitors=[{{{table}}}]'"
+        return f"--set '{LISTS[kind]}=[{{{table}}}]'"
     settings = {"name": name, **(values or {})}
     return " ".join(f"--set '{KEYS[kind]}.{key}={value}'" for key, value in settings.items())
 
@@ -49,6 +52,7 @@ def unused(registry: Registry, sources: tuple[PluginSource, ...], config: Config
         used.add(("schedule", phase.schedule.name))
         if phase.penalty:
             used.add(("penalty", phase.penalty.name))
+        used |= {("regularizer", regularizer.name) for regularizer in phase.regularizers}
     hints = []
     for source in sources:
         offered = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
@@ -17,11 +18,11 @@ whom."""
 class BatchPlan:
     """Plans each epoch's batches so that clips of similar length meet, yet not always the same ones.
 
-    With `shuffle` the clips are shuffled, cut into buckets of `BUCKET_BATCHES` batches, sorted by length
-    within each bucket, cut into batches, and the batches are shuffled. Without it clips go from the longest
-    to the shortest, in every epoch alike, so that a lack of memory shows in the first batch. Every clip
-    occurs exactly once an epoch; none is dropped. Nothing is remembered between calls, so a run resumes
-    anywhere by asking for the same epoch again.
+    With `shuffle` the clips are shuffled, cut into buckets of `BUCKET_BATCHES` batches, sorted by length within
+    each bucket, cut into batches, and the batches are shuffled. Without it clips go from the longest to the
+    shortest, in every epoch alike, so that a lack of memory shows in the first batch. Every clip occurs exactly
+    once an epoch; none is dropped, unless the caller asks for a share of the shortest. Nothing is remembered
+    between calls, so a run resumes anywhere by asking for the same epoch again.
 
     Without `max_batch_frames` every epoch has the same number of batches, and their sizes differ by at most
     one. With it the number may vary a little between epochs.
@@ -63,21 +64,26 @@ class BatchPlan:
         """Clips, not batches: these may depend on the epoch."""
         return len(self._frames)
 
-    def batches(self, epoch: int) -> list[npt.NDArray[np.int64]]:
+    def batches(self, epoch: int, *, share: float = 1.0) -> list[npt.NDArray[np.int64]]:
         """Batches of one epoch, in order.
 
         Args:
             epoch: any number from 0.
+            share: of the clips, the shortest ones, above 0 up to 1; rounded up, never less than one batch.
 
         Returns:
             int64 arrays of clip numbers, 0 .. N - 1, the longest clip of each batch first.
         """
+        if not 0.0 < share <= 1.0:
+            raise ValueError(f"share is {share}; it is above 0 and at most 1")
         clips = len(self._frames)
         if not clips:
             return []
+        clips = min(max(math.ceil(share * clips), self.batch_size), clips)
+        shortest = np.sort(np.argsort(self._frames, kind="stable")[:clips])
         rng = np.random.default_rng((self.seed, epoch))
-        order = rng.permutation(clips) if self.shuffle else np.arange(clips)
-        sizes = self._sizes()
+        order = shortest[rng.permutation(clips)] if self.shuffle else shortest
+        sizes = self._sizes(clips)
         per_bucket = BUCKET_BATCHES if self.shuffle else len(sizes)
         out: list[npt.NDArray[np.int64]] = []
         start = 0
@@ -95,8 +101,7 @@ class BatchPlan:
             out = [out[place] for place in rng.permutation(len(out))]
         return out
 
-    def _sizes(self) -> npt.NDArray[np.int64]:
-        clips = len(self._frames)
+    def _sizes(self, clips: int) -> npt.NDArray[np.int64]:
         count = -(-clips // self.batch_size)
         sizes = np.full(count, clips // count, dtype=np.int64)
         sizes[: clips % count] += 1

@@ -90,21 +90,22 @@ class Loader:
         self._sampler = _Sampler()
         self._prefetcher: DataLoader[_Parts | _Failure] | None = None
 
-    def batches_in(self, epoch: int) -> int:
-        """Batches that `epoch` has in all."""
-        return len(self._plan.batches(epoch))
+    def batches_in(self, epoch: int, *, share: float = 1.0) -> int:
+        """Batches that `epoch` has in all, over a share of the clips, the shortest ones."""
+        return len(self._plan.batches(epoch, share=share))
 
-    def epoch(self, epoch: int, *, first_batch: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, *, share: float = 1.0, first_batch: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch. One epoch may be under way at a time.
 
         Args:
             epoch: number given to the plan.
+            share: of the clips, the shortest ones.
             first_batch: batches to leave out at the start, for going on within an epoch; costs no reading.
 
         Raises:
             DataError: a clip cannot be used; names file and clip.
         """
-        selections = [self._numbers[batch] for batch in self._plan.batches(epoch)[first_batch:]]
+        selections = [self._numbers[batch] for batch in self._plan.batches(epoch, share=share)[first_batch:]]
         for clip_ids, *tensors in self._prefetched(selections) if self._workers else self._direct(selections):
             yield Batch(tuple(clip_ids), *tensors)
 

@@ -1,4 +1,4 @@
-"""What training does to a batch before the model sees it: cropping and time masking."""
+"""What training does to a batch before the model sees it: cropping, repeating, time masking."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def crop(batch: Batch, max_frames: int, model: Model) -> tuple[Batch, int]:
     beyond_BT = torch.arange(features_BTF.shape[1])[None] >= lengths_B[:, None]
     features_BTF[beyond_BT] = 0.0
     return replace(batch, features_BTF=features_BTF, lengths_B=lengths_B), cropped
+
+
+def repeat(batch: Batch, times: int) -> Batch:
+    """Repeat all clips, in order, so that each can be masked in several ways."""
+    return Batch(
+        clip_ids=batch.clip_ids * times,
+        features_BTF=batch.features_BTF.repeat(times, 1, 1),
+        lengths_B=batch.lengths_B.repeat(times),
+        targets_BS=batch.targets_BS.repeat(times, 1),
+        target_lengths_B=batch.target_lengths_B.repeat(times),
+    )
 
 
 def mask_time(batch: Batch, share: float, span: int) -> Batch:

@@ -77,8 +77,7 @@ def dry_run(run: Run, longest: Loader) -> DryRun:
             run.model,
             run.optimizer,
             to_device(batch, run.device),
-            shift=run.shift(),
-            domain=run.domain,
+            objective=run.objective(),
             gradient_clip=run.config.gradient_clip,
         )
         run.clock.finish_batch(int(batch.lengths_B.sum()))

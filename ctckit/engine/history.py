@@ -90,6 +90,7 @@ def epoch_row(result: EpochResult) -> dict[str, Any]:
     return {
         # first, so that no head's name can take the place of a column of ours
         **{f"{name}_loss": loss for name, loss in result.auxiliary_losses.items()},
+        **{f"{name}_term": term for name, term in result.terms.items()},
         "epoch": at.epoch,
         "phase": at.phase,
         "phase_epoch": at.phase_epoch,
@@ -110,6 +111,7 @@ def epoch_row(result: EpochResult) -> dict[str, Any]:
         "domain": result.domain,
         "dropout": result.dropout,
         "max_frames": result.max_frames,
+        "clips": result.clips,
         "cropped": result.cropped,
         "seconds": result.seconds,
     }

@@ -13,14 +13,14 @@ import torch
 
 from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
-from ctckit.engine.augment import crop, mask_time
+from ctckit.engine.augment import crop, mask_time, repeat
 from ctckit.engine.evaluate import evaluate, to_device
 from ctckit.engine.history import action_row, epoch_row, finding_row
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Best, EpochTotals, Run
 from ctckit.engine.step import train_step
 from ctckit.errors import CheckpointError, PluginError
-from ctckit.types import EpochResult, Finding, Progress, StepResult
+from ctckit.types import EpochResult, Finding, StepResult
 
 SAMPLES = 5
 """Decoded dev clips that monitors are shown."""
@@ -96,14 +96,15 @@ def start_epoch(run: Run) -> bool:
         return False
     entering = phase != run.clock.now.phase
     epoch = run.clock.now.epoch + 1
-    run.clock.start_epoch(phase, run.train.batches_in(epoch))
+    share = run.phases[phase].clip_share(1 if entering else run.clock.now.phase_epoch + 1)
+    run.clock.start_epoch(phase, run.train.batches_in(epoch, share=share))
     run.totals = EpochTotals()
     if entering:
         run.adjustments = Adjustments()
         run.configure_phase()
         brought_in_before = [run.phases[name].penalty for name in takewhile(lambda name: name != phase, run.phases)]
         if run.phase.penalty and not any(run.phase.penalty is penalty for penalty in brought_in_before):
-            with naming(run, "penalty", run.phase.penalty):
+            with run.naming("penalty", run.phase.penalty):
                 run.phase.penalty.prepare(run.model)
     # Every epoch draws from its own stream, so that it does not matter what ran before it.
     torch.manual_seed(run.config.seed * 1_000_003 + epoch)
@@ -116,38 +117,41 @@ def train_epoch(run: Run) -> Iterator[StepResult]:
     settings, totals = run.phase.settings, run.totals
     max_frames = run.adjustments.max_frames or settings.max_frames
     began, before = time.monotonic(), totals.seconds
-    for batch in run.train.epoch(run.clock.now.epoch, first_batch=run.clock.now.batch):
+    at = run.clock.now
+    for batch in run.train.epoch(at.epoch, share=run.phase.clip_share(at.phase_epoch), first_batch=at.batch):
+        frames = int(batch.lengths_B.sum())
+        totals.clips += len(batch.clip_ids)
         if max_frames is not None:
             batch, cropped = crop(batch, max_frames, run.model)
             totals.cropped += cropped
+        if run.phase.views > 1:
+            batch = repeat(batch, run.phase.views)
         if settings.time_mask_prob:
             batch = mask_time(batch, settings.time_mask_prob, settings.time_mask_frames)
         at = run.clock.now
-        with naming(run, "schedule", run.phase.schedule):
-            learning_rate = run.learning_rate()
-        with naming(run, "penalty", run.phase.penalty):
-            shift = run.shift()
         for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate
-        with naming(run, "model", run.model):
+            group["lr"] = run.learning_rate()
+        objective = run.objective()
+        with run.naming("model", run.model):
             outcome = train_step(
                 run.model,
                 run.optimizer,
                 to_device(batch, run.device),
-                shift=shift,
-                domain=run.domain,
+                objective=objective,
                 gradient_clip=run.config.gradient_clip,
             )
-        run.clock.finish_batch(int(batch.lengths_B.sum()))
+        run.clock.finish_batch(frames)
         totals.steps += 1
         totals.loss += outcome.loss
         totals.gradient_norm += outcome.gradient_norm
         totals.auxiliary.update(outcome.auxiliary)
+        totals.terms.update(outcome.terms)
         totals.seconds = before + time.monotonic() - began
         step = StepResult(at, outcome.loss, outcome.blank_mass, outcome.gradient_norm)
         if run.phase.penalty:
-            with naming(run, "penalty", run.phase.penalty):
+            with run.naming("penalty", run.phase.penalty):
                 run.phase.penalty.observe_step(step)
+                run.phase.penalty.observe_emissions(outcome.emissions)
         yield step
 
 
@@ -177,6 +181,8 @@ def judge(run: Run) -> EpochResult:
         cropped=totals.cropped,
         seconds=totals.seconds + time.monotonic() - began,
         samples=dev.hypotheses[:SAMPLES],
+        terms={name: total / steps for name, total in sorted(totals.terms.items())},
+        clips=totals.clips,
     )
 
 
@@ -187,13 +193,16 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
     if improved:
         run.best = Best(result.at.epoch, result.val.wer, result.val.loss)
     display.epoch(result, improved)
-    with naming(run, "schedule", run.phase.schedule):
+    with run.naming("schedule", run.phase.schedule):
         run.phase.schedule.observe(result)
     if run.phase.penalty:
-        with naming(run, "penalty", run.phase.penalty):
+        with run.naming("penalty", run.phase.penalty):
             run.phase.penalty.observe(result)
+    for name, regularizer in run.phase.regularizers.items():
+        with run.naming(f"regularizer '{name}'", regularizer):
+            regularizer.observe(result)
     for name, monitor in run.monitors.items():
-        with naming(run, f"monitor '{name}'", monitor):
+        with run.naming(f"monitor '{name}'", monitor):
             outcomes = monitor.observe(result)
             if not isinstance(outcomes, Sequence):
                 raise PluginError(
@@ -258,19 +267,4 @@ def keep_state_on_error(run: Run) -> Iterator[None]:
                 error.add_note(f"the weights before it are kept in {run.save('interrupted')}")
             except CheckpointError as second:
                 error.add_note(f"the weights before it could not be kept: {second}")
-        raise
-
-
-@contextmanager
-def naming(run: Run, role: str, component: object) -> Iterator[None]:
-    """Add to any error which component failed, when."""
-    at: Progress = run.clock.now
-    batch = min(at.batch + 1, at.batches)
-    try:
-        yield
-    except Exception as error:
-        error.add_note(
-            f"while {role} ({type(component).__module__}.{type(component).__qualname__}) was at work, "
-            f"epoch {at.epoch} ({at.phase}), batch {batch} of {at.batches}, update {at.update}"
-        )
         raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ctckit.config import Config
 from ctckit.data import Loader
@@ -20,9 +21,10 @@ from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged
 from ctckit.engine.history import History
 from ctckit.errors import CheckpointError, PluginError
-from ctckit.interfaces import Model, Monitor, Penalty, Schedule, dropout_layers
+from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, dropout_layers
+from ctckit.loss import Objective, Term
 from ctckit.recipe import Phase
-from ctckit.types import Domain
+from ctckit.types import BLANK, Batch, Domain, Emissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,19 @@ class ActivePhase:
     settings: Phase
     schedule: Schedule
     penalty: Penalty | None
+    regularizers: Mapping[str, Regularizer]
+
+    @property
+    def views(self) -> int:
+        """How often each batch goes through the model."""
+        return max((regularizer.views for regularizer in self.regularizers.values()), default=1)
+
+    def clip_share(self, phase_epoch: int) -> float:
+        """Return the share of the training clips, shortest first, that an epoch of the phase sees."""
+        first = self.settings.curriculum
+        if first is None:
+            return 1.0
+        return first + (1.0 - first) * (phase_epoch - 1) / max(self.settings.epochs - 1, 1)
 
 
 @dataclass(slots=True)
@@ -42,8 +57,10 @@ class EpochTotals:
     loss: float = 0.0
     gradient_norm: float = 0.0
     cropped: int = 0
+    clips: int = 0
     seconds: float = 0.0
     auxiliary: Counter[str] = field(default_factory=Counter)
+    terms: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +137,52 @@ class Run:
             PluginError: the penalty breaks its contract.
         """
         penalty = self.phase.penalty
-        own = penalty.shift(self.clock.now) if penalty else 0.0
-        if not -math.inf < own <= 0.0:
-            raise PluginError(f"{type(penalty).__name__}.shift returned {own!r}; a shift is finite and at most 0")
+        with self.naming("penalty", penalty):
+            own = penalty.shift(self.clock.now) if penalty else 0.0
+            if not -math.inf < own <= 0.0:
+                raise PluginError(
+                    f"{type(penalty).__name__}.shift returned {own!r}; a shift is finite and at most 0"
+                )
         return min(own + self.adjustments.shift_offset, 0.0)
+
+    def objective(self) -> Objective:
+        """Return what the step about to be taken minimises.
+
+        Raises:
+            PluginError: the penalty breaks its contract.
+        """
+        return Objective(
+            shift=self.shift(),
+            domain=self.domain,
+            class_shifts_C=self._class_shifts(),
+            terms={name: self._term(name, regularizer) for name, regularizer in self.phase.regularizers.items()},
+        )
+
+    def _class_shifts(self) -> Tensor | None:
+        penalty = self.phase.penalty
+        if penalty is None:
+            return None
+        with self.naming("penalty", penalty):
+            own_C = penalty.class_shifts(self.clock.now)
+            if own_C is None:
+                return None
+            if self.domain != "path" or own_C.shape != (len(self.tokens),) or not bool(own_C.isfinite().all()):
+                raise PluginError(
+                    f"{type(penalty).__name__}.class_shifts returned a {self.domain} shift of shape "
+                    f"{tuple(own_C.shape)}; it is a path shift, finite, one for each of {len(self.tokens)} classes"
+                )
+        shifts_C = own_C.to(self.device, torch.float32, copy=True)
+        shifts_C[BLANK] += self.adjustments.shift_offset
+        return shifts_C
+
+    def _term(self, name: str, regularizer: Regularizer) -> Term:
+        at = self.clock.now
+
+        def term(emissions: Emissions, batch: Batch) -> Tensor:
+            with self.naming(f"regularizer '{name}'", regularizer):
+                return regularizer.term(emissions, batch, at)
+
+        return term
 
     def evaluation_shift(self) -> float:
         """Return the logit shift under which to evaluate, nats; a path shift has no counterpart there."""
@@ -137,12 +196,28 @@ class Run:
             PluginError: the schedule breaks its contract.
         """
         schedule = self.phase.schedule
-        own = schedule.learning_rate(self.clock.now)
-        if not 0.0 <= own < math.inf:
-            raise PluginError(
-                f"{type(schedule).__name__}.learning_rate returned {own!r}; a rate is finite and not negative"
-            )
+        with self.naming("schedule", schedule):
+            own = schedule.learning_rate(self.clock.now)
+            if not 0.0 <= own < math.inf:
+                raise PluginError(
+                    f"{type(schedule).__name__}.learning_rate returned {own!r}; a rate is finite and not negative"
+                )
         return own * self.adjustments.learning_rate_factor
+
+    @contextmanager
+    def naming(self, role: str, component: object) -> Iterator[None]:
+        """Add to any error which component failed, when; of components within one another, the innermost."""
+        at = self.clock.now
+        batch = min(at.batch + 1, at.batches)
+        try:
+            yield
+        except Exception as error:
+            if not getattr(error, "__notes__", ()):
+                error.add_note(
+                    f"while {role} ({type(component).__module__}.{type(component).__qualname__}) was at work, "
+                    f"epoch {at.epoch} ({at.phase}), batch {batch} of {at.batches}, update {at.update}"
+                )
+            raise
 
     def configure_phase(self) -> None:
         """Set what the phase and its adjustments say about model and optimiser. Repeatable, as resuming needs."""
@@ -196,7 +271,8 @@ class Run:
                 raise CheckpointError(f"{name}: {error}") from error
         self.clock.load_state_dict(state["clock"])
         self.adjustments = Adjustments(**{**state["adjustments"], "keep": tuple(state["adjustments"]["keep"])})
-        self.totals = EpochTotals(**{**state["totals"], "auxiliary": Counter(state["totals"]["auxiliary"])})
+        counted = {name: Counter(state["totals"][name]) for name in ("auxiliary", "terms")}
+        self.totals = EpochTotals(**{**state["totals"], **counted})
         self.best = Best(**state["best"]) if state["best"] else None
         self.judged_shift = state["judged_shift"]
         torch.set_rng_state(state["rng"])
@@ -206,19 +282,21 @@ class Run:
         if self.clock.now.phase:
             self.configure_phase()
 
-    def _components(self) -> dict[str, Schedule | Penalty | Monitor]:
-        found: dict[str, Schedule | Penalty | Monitor] = {}
+    def _components(self) -> dict[str, Schedule | Penalty | Regularizer | Monitor]:
+        found: dict[str, Schedule | Penalty | Regularizer | Monitor] = {}
         for name, phase in self.phases.items():
             found[f"phases.{name}.schedule"] = phase.schedule
             if phase.penalty:
                 found[f"phases.{name}.penalty"] = phase.penalty
+            for regularizer_name, regularizer in phase.regularizers.items():
+                found[f"phases.{name}.regularizers.{regularizer_name}"] = regularizer
         for name, monitor in self.monitors.items():
             found[f"monitors.{name}"] = monitor
         return found
 
     def _state(self) -> dict[str, Any]:
         totals = asdict(self.totals)
-        totals["auxiliary"] = dict(self.totals.auxiliary)
+        totals |= {"auxiliary": dict(self.totals.auxiliary), "terms": dict(self.totals.terms)}
         return {
             "config": self.config.model_dump(mode="json"),
             "identity": dict(self.identity),

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ctckit import ops
 from ctckit.errors import TrainingError
 from ctckit.interfaces import Model
-from ctckit.loss import training_loss
-from ctckit.types import Batch, Domain, Emissions
+from ctckit.loss import Objective, training_loss
+from ctckit.types import Auxiliary, Batch, Emissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,18 @@ class StepOutcome:
     Attributes:
         loss: main head, nats per token.
         auxiliary: auxiliary heads, nats per token, without their weights.
+        terms: further terms of the loss, nats per token, with their weights.
         gradient_norm: L2 norm before clipping.
         blank_mass: mean blank posterior over real frames, without shift.
+        emissions: what the model emitted, detached.
     """
 
     loss: float
     auxiliary: Mapping[str, float]
+    terms: Mapping[str, float]
     gradient_norm: float
     blank_mass: float
+    emissions: Emissions
 
 
 def train_step(
@@ -37,8 +41,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
-    shift: float,
-    domain: Domain,
+    objective: Objective,
     gradient_clip: float,
 ) -> StepOutcome:
     """Forward, backward, clip, update.
@@ -47,8 +50,8 @@ def train_step(
         TrainingError: the loss or a gradient is not finite; names the clips and the parameters. The weights are
             those before the step.
     """
-    emissions = model(batch.features_BTF, batch.lengths_B)
-    parts = training_loss(emissions, batch, shift=shift, domain=domain)
+    emissions: Emissions = model(batch.features_BTF, batch.lengths_B)
+    parts = training_loss(emissions, batch, objective)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(parts.total)
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -60,20 +63,29 @@ def train_step(
     return StepOutcome(
         loss=parts.main.item(),
         auxiliary={name: loss.item() for name, loss in parts.auxiliary.items()},
+        terms={name: term.item() for name, term in parts.terms.items()},
         gradient_norm=norm.item(),
         blank_mass=mean_blank_mass(emissions),
+        emissions=_detached(emissions),
     )
 
 
-def mean_blank_mass(emissions: Emissions, shift: float = 0.0) -> float:
-    """Return the mean blank posterior over real frames, from 0 to 1, under ``shift`` nats."""
+def mean_blank_mass(emissions: Emissions) -> float:
+    """Return the mean blank posterior over real frames, from 0 to 1, without shift."""
     stats = ops.frame_stats(emissions.logits_TBC.detach(), emissions.lengths_B)
-    return float(blank_posterior(stats, shift)[_real_frames(emissions)].mean())
+    return float(blank_posterior(stats, 0.0)[_real_frames(emissions)].mean())
 
 
 def blank_posterior(stats: ops.FrameStats, shift: float) -> Tensor:
     """Return the blank posterior of every frame, ``[T, B]``, from sufficient statistics."""
     return torch.sigmoid(stats.blank_logit_TB + shift - stats.logsumexp_TB)
+
+
+def _detached(emissions: Emissions) -> Emissions:
+    heads = tuple(
+        Auxiliary(head.name, head.logits_TBC.detach(), head.lengths_B, head.weight) for head in emissions.auxiliary
+    )
+    return Emissions(emissions.logits_TBC.detach(), emissions.lengths_B, heads)
 
 
 def _real_frames(emissions: Emissions) -> Tensor:

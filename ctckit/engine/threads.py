@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ctckit.engine.run import Run
-from ctckit.loss import training_loss
+from ctckit.loss import Objective, training_loss
 
 REPEATS = 3
 ENOUGH_SECONDS = 1.0
@@ -40,10 +40,8 @@ def choose_threads(run: Run) -> ThreadChoice:
             timings: list[float] = []
             while len(timings) < REPEATS and sum(timings) < ENOUGH_SECONDS:
                 began = time.perf_counter()
-                loss = training_loss(
-                    model(batch.features_BTF, batch.lengths_B), batch, shift=0.0, domain="logit"
-                ).total
-                torch.autograd.backward(loss)
+                loss = training_loss(model(batch.features_BTF, batch.lengths_B), batch, Objective())
+                torch.autograd.backward(loss.total)
                 timings.append(time.perf_counter() - began)
             seconds[threads] = min(timings)
     run.train.close()  # workers started here would take a Ctrl-C as their own

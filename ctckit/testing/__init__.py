@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from ctckit.testing.fixtures import InstalledPlugin, TinyCorpus, installed_plugin, tiny_corpus
     from ctckit.testing.plugin import ComponentReport, check_plugin
-    from ctckit.testing.scenario import make_epoch, make_progress
+    from ctckit.testing.scenario import make_epoch, make_progress, make_step
 
 _HOMES = {
     "Check": "contract",
@@ -44,6 +44,7 @@ _HOMES = {
     "installed_plugin": "fixtures",
     "make_epoch": "scenario",
     "make_progress": "scenario",
+    "make_step": "scenario",
     "parametrize_with_checks": "contract",
     "run_checks": "contract",
     "tiny_corpus": "fixtures",
@@ -62,6 +63,7 @@ __all__ = [
     "installed_plugin",
     "make_epoch",
     "make_progress",
+    "make_step",
     "parametrize_with_checks",
     "run_checks",
     "tiny_corpus",

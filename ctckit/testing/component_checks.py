@@ -1,4 +1,4 @@
-"""The contracts of schedules, penalties and monitors, one function a clause; its name is the promise."""
+"""The contracts of all components but models, one function a clause; its name is the promise."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ctckit.errors import CheckpointError, ConfigError, PluginError
 from ctckit.parameters import construct, parameters_of
 from ctckit.testing.contract import INTERFACES, Clause, ContractError, Subject
 from ctckit.testing.likeness import attributes_of, difference, same
-from ctckit.testing.scenario import play, script
-from ctckit.types import EpochResult, Finding, Progress
+from ctckit.testing.scenario import make_step, play, script
+from ctckit.types import Auxiliary, Emissions, EpochResult, Finding, Progress
 
 NEAR = 0.8
 """Likeness from which on a method's name counts as a misspelling of one that ctckit calls."""
@@ -222,11 +222,95 @@ def domain_is_logit_or_path(subject: Subject) -> None:
         raise ContractError(f"domain changed from {first!r} to {component.domain!r} during a run")
 
 
+def class_shifts_are_a_path_shift_each(subject: Subject) -> None:
+    """``class_shifts`` returns None, or a finite path shift for every class; asking leaves no trace."""
+    _is_pure(subject, "class_shifts")
+    for component in _fresh_and_used(subject):
+        for at in _times():
+            shifts_C = component.class_shifts(at)
+            if shifts_C is None:
+                continue
+            if component.domain != "path":
+                raise ContractError(f"class_shifts shifts classes in the domain {component.domain!r}; set 'path'")
+            if not isinstance(shifts_C, torch.Tensor) or shifts_C.dim() != 1 or not bool(shifts_C.isfinite().all()):
+                raise ContractError(f"class_shifts is {shifts_C!r} at {_when(at)}; it is a finite tensor [C]")
+
+
 PENALTY: tuple[Clause, ...] = (
     *COMMON,
     shift_is_finite_and_not_positive,
     shift_has_no_side_effects,
     domain_is_logit_or_path,
+    class_shifts_are_a_path_shift_each,
+)
+
+
+# --- regularizers ------------------------------------------------------------------------------------------
+
+SIZES = (1.0, 30.0)
+"""Factors of the logits with which terms are tried: ordinary, and as sure as a trained network."""
+
+
+def term_is_a_finite_scalar(subject: Subject) -> None:
+    """``term`` returns a finite scalar tensor at any time of any run, and so is its gradient."""
+    for component in _fresh_and_used(subject):
+        for at in _times():
+            for size in SIZES:
+                emissions, batch = make_step(views=component.views)
+                heads_TBC = [emissions.logits_TBC, *(head.logits_TBC for head in emissions.auxiliary)]
+                term = component.term(_scaled(emissions, size), batch, at)
+                if not isinstance(term, torch.Tensor) or term.dim() or not bool(term.isfinite()):
+                    raise ContractError(f"term is {term!r} at {_when(at)}; it is a finite scalar tensor")
+                if not term.requires_grad:
+                    continue
+                torch.autograd.backward(term)
+                if not all(bool(head.grad.isfinite().all()) for head in heads_TBC if head.grad is not None):
+                    raise ContractError(f"the gradient of term is not finite at {_when(at)}")
+
+
+def term_ignores_padding(subject: Subject) -> None:
+    """What a head emits beyond a clip's length changes nothing."""
+    for component in _fresh_and_used(subject):
+        emissions, batch = make_step(views=component.views)
+        padded, _ = make_step(views=component.views)
+        beyond_TB = torch.arange(len(padded.logits_TBC))[:, None] >= padded.lengths_B[None]
+        with torch.no_grad():
+            for logits_TBC in (padded.logits_TBC, *(head.logits_TBC for head in padded.auxiliary)):
+                logits_TBC[beyond_TB] = 9.0 * torch.arange(logits_TBC.shape[-1])
+        for at in _times():
+            clean, dirty = (float(component.term(given, batch, at)) for given in (emissions, padded))
+            if not math.isclose(clean, dirty, rel_tol=1e-5, abs_tol=1e-6):
+                raise ContractError(
+                    f"term is {clean} and, with other padding, {dirty}; mask frames beyond lengths_B"
+                )
+
+
+def term_has_no_side_effects(subject: Subject) -> None:
+    """Asking again, in any order, gives the same term, and leaves component, emissions and batch as they were."""
+    times = list(_times())
+    for component in _fresh_and_used(subject):
+        emissions, batch = make_step(views=component.views)
+        before = attributes_of(component)
+        first = {at: component.term(emissions, batch, at).item() for at in times}
+        for at in reversed(times):
+            again = component.term(emissions, batch, at).item()
+            if not same(again, first[at]):
+                raise ContractError(f"term was {first[at]!r} and is {again!r} when asked again at {_when(at)}")
+        changed = difference(before, attributes_of(component))
+        if changed:
+            raise ContractError(f"term changes {', '.join(changed)}; learn in observe, where it becomes state")
+        untouched, same_batch = make_step(views=component.views)
+        if not emissions.logits_TBC.equal(untouched.logits_TBC) or not batch.targets_BS.equal(
+            same_batch.targets_BS
+        ):
+            raise ContractError("term changes the emissions or the batch that it was given")
+
+
+REGULARIZER: tuple[Clause, ...] = (
+    *COMMON,
+    term_is_a_finite_scalar,
+    term_ignores_padding,
+    term_has_no_side_effects,
 )
 
 
@@ -354,6 +438,11 @@ def _times() -> Iterator[Progress]:
 
 def _when(at: Progress) -> str:
     return f"epoch {at.epoch}, phase epoch {at.phase_epoch} of {at.phase_epochs}, batch {at.batch} of {at.batches}"
+
+
+def _scaled(emissions: Emissions, size: float) -> Emissions:
+    heads = tuple(Auxiliary(h.name, h.logits_TBC * size, h.lengths_B, h.weight) for h in emissions.auxiliary)
+    return Emissions(emissions.logits_TBC * size, emissions.lengths_B, heads)
 
 
 def _is_number(value: object) -> bool:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ctckit.errors import suggest
-from ctckit.interfaces import Model, Monitor, Penalty, Schedule
+from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
 
 if TYPE_CHECKING:
     import pytest
 
-INTERFACES: tuple[type[Any], ...] = (Model, Schedule, Penalty, Monitor)
+INTERFACES: tuple[type[Any], ...] = (Model, Schedule, Penalty, Regularizer, Monitor)
 
 INPUT_SIZE = 6
 """Features of a frame that models are built for."""
@@ -64,7 +64,7 @@ class Subject:
                 f"pass the class {name} or functools.partial({name}, ...), not an instance: "
                 "the checks build it for widths of their own"
             )
-        if isinstance(component, (Schedule, Penalty, Monitor)):
+        if isinstance(component, (Schedule, Penalty, Regularizer, Monitor)):
             pristine = copy.deepcopy(component)
             return cls(type(component), {}, lambda: copy.deepcopy(pristine), _label(type(component), component))
         params: Mapping[str, Any] = {}
@@ -75,8 +75,8 @@ class Subject:
             target, params = component.func, dict(component.keywords)
         if not (isinstance(target, type) and issubclass(target, INTERFACES)):
             raise TypeError(
-                f"{component!r} is no component: pass a Schedule, Penalty or Monitor, or a class derived from "
-                "one of them or from Model, or functools.partial(cls, ...)"
+                f"{component!r} is no component: pass a Schedule, Penalty, Regularizer or Monitor, or a class "
+                "derived from one of them or from Model, or functools.partial(cls, ...)"
             )
         given = {"input_size": INPUT_SIZE, "num_classes": NUM_CLASSES} if issubclass(target, Model) else {}
         shown = ", ".join(f"{name}={value!r}" for name, value in params.items())
@@ -147,6 +147,8 @@ def checks_for(component: Any) -> tuple[Check, ...]:
         functions = component_checks.SCHEDULE
     elif issubclass(cls, Penalty):
         functions = component_checks.PENALTY
+    elif issubclass(cls, Regularizer):
+        functions = component_checks.REGULARIZER
     else:
         functions = component_checks.MONITOR
     return tuple(Check(function.__name__, function) for function in functions)

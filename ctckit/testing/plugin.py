@@ -23,7 +23,7 @@ class ComponentReport:
     """What the contract says about one thing that a plugin offers.
 
     Attributes:
-        kind: model, schedule, penalty, monitor, recipe or plugin.
+        kind: model, schedule, penalty, regularizer, monitor, recipe or plugin.
         name: under which it is registered.
         outcomes: one a check.
     """
@@ -140,6 +140,8 @@ def _components(recipe: Recipe) -> Iterator[tuple[str, Component]]:
         yield "schedule", phase.schedule
         if phase.penalty:
             yield "penalty", phase.penalty
+        for regularizer in phase.regularizers:
+            yield "regularizer", regularizer
     for monitor in recipe.monitors:
         yield "monitor", monitor
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctckit.interfaces import Model, Monitor, Penalty, Schedule
-from ctckit.types import Emissions, EpochResult, Hypothesis, Progress, Scores, StepResult
+from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
+from ctckit.types import Auxiliary, Batch, Emissions, EpochResult, Hypothesis, Progress, Scores, StepResult
 
 PHASES: Mapping[str, int] = {"warmup": 2, "main": 8, "end": 2}
 BATCHES = 3
@@ -19,7 +19,7 @@ REFERENCE_TOKENS = 100
 FRAMES = 1000
 PLATEAU_LOSS = 4.0
 
-Watching = Schedule | Penalty | Monitor
+Watching = Schedule | Penalty | Regularizer | Monitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,31 @@ class Event:
     enters: bool = False
     step: StepResult | None = None
     epoch: EpochResult | None = None
+
+
+def make_step(*, views: int = 1, seed: int = 0, classes: int = 5) -> tuple[Emissions, Batch]:
+    """Return what a model with a ``frame_head`` emits for two clips of 7 and 5 frames, and the batch.
+
+    Args:
+        views: how often the batch holds each clip; every view is emitted differently.
+        seed: of the logits.
+        classes: with blank, at least 3.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    lengths_B = torch.tensor([7, 5]).repeat(views)
+
+    def drawn() -> Tensor:
+        return torch.randn(7, 2 * views, classes, generator=generator).mul_(2.0).requires_grad_()
+
+    main_TBC, frame_TBC = drawn(), drawn()
+    batch = Batch(
+        clip_ids=("clip-1", "clip-2") * views,
+        features_BTF=torch.zeros(2 * views, 7, 1),
+        lengths_B=lengths_B,
+        targets_BS=torch.tensor([[1, 2, 2], [2, -1, -1]]).repeat(views, 1),
+        target_lengths_B=torch.tensor([3, 1]).repeat(views),
+    )
+    return Emissions(main_TBC, lengths_B, (Auxiliary("frame_head", frame_TBC, lengths_B, 1.0),)), batch
 
 
 def make_progress(
@@ -119,8 +144,12 @@ def play(component: Watching, events: Sequence[Event]) -> list[str]:
             answers.append(f"bias {model.bias.item()!r}")
         if event.step is not None:
             if isinstance(component, Penalty):
-                answers.append(repr(component.shift(event.at)))
+                answers.append(repr((component.shift(event.at), component.class_shifts(event.at))))
                 component.observe_step(event.step)
+                component.observe_emissions(make_step(seed=event.at.update)[0])
+            elif isinstance(component, Regularizer):
+                emissions, batch = make_step(views=component.views, seed=event.at.update)
+                answers.append(repr(component.term(emissions, batch, event.at).item()))
             else:
                 answers.append(repr(component.learning_rate(event.at)))
         if event.epoch is not None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ctckit import Auxiliary, Batch, Emissions, TrainingError, ops
 from ctckit.decode import edit_counts, hypotheses
 from ctckit.engine.augment import crop, mask_time
-from ctckit.loss import training_loss
+from ctckit.loss import Objective, training_loss
 from ctckit_hierarchical.model import HierarchicalBiLSTM
 
 
@@ -33,7 +33,7 @@ def test_the_loss_is_per_token_and_adds_the_weighted_heads() -> None:
     batch = batch_of([[1, 2], [3]], [9, 7])
     main, aux = torch.randn(9, 2, 4), torch.randn(9, 2, 4)
     emissions = Emissions(main, batch.lengths_B, (Auxiliary("frame_head", aux, batch.lengths_B, 0.5),))
-    parts = training_loss(emissions, batch, shift=0.0, domain="logit")
+    parts = training_loss(emissions, batch, Objective())
 
     def expected(logits: Any) -> float:
         args = (torch.tensor([1, 2, 3]), batch.lengths_B, batch.target_lengths_B)
@@ -49,7 +49,8 @@ def test_the_two_domains_differ_by_the_normaliser() -> None:
     batch, logits = batch_of([[1, 2]], [9]), torch.randn(9, 1, 4)
     emissions = Emissions(logits, batch.lengths_B)
     pre, post = (
-        float(training_loss(emissions, batch, shift=-1.0, domain=domain).total) * 2 for domain in ("logit", "path")
+        float(training_loss(emissions, batch, Objective(shift=-1.0, domain=domain)).total) * 2
+        for domain in ("logit", "path")
     )
     p_blank = logits.softmax(-1)[:, 0, 0]
     normaliser = torch.log(1 + p_blank * (math.exp(-1.0) - 1)).sum()
@@ -59,7 +60,7 @@ def test_the_two_domains_differ_by_the_normaliser() -> None:
 def test_an_infinite_loss_names_the_clip() -> None:
     batch = batch_of([[1], [1, 1, 1]], [9, 4])
     with pytest.raises(TrainingError, match=r"main head: the CTC loss is not finite for clip clip-1 \(loss inf, 4"):
-        training_loss(Emissions(torch.zeros(9, 2, 3), batch.lengths_B), batch, shift=0.0, domain="logit")
+        training_loss(Emissions(torch.zeros(9, 2, 3), batch.lengths_B), batch, Objective())
 
 
 tokens = st.lists(st.sampled_from(["a", "b c", "d", "A"]), max_size=6)
