@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from ctckit.doctor.flags import red_flags
     from ctckit.doctor.observations import Observation, observation_of
-    from ctckit.doctor.states import Diagnosis, State, diagnose
+    from ctckit.doctor.states import Course, Diagnosis, State, diagnose
     from ctckit.hookspecs import PLUGIN_API, hookimpl
     from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
     from ctckit.recipe import Component, Phase, Recipe
@@ -57,6 +57,7 @@ _HOMES = {
     "red_flags": "doctor.flags",
     "Observation": "doctor.observations",
     "observation_of": "doctor.observations",
+    "Course": "doctor.states",
     "Diagnosis": "doctor.states",
     "State": "doctor.states",
     "diagnose": "doctor.states",
@@ -96,6 +97,7 @@ __all__ = [
     "ClipLength",
     "Component",
     "ConfigError",
+    "Course",
     "CtckitError",
     "DataError",
     "Diagnosis",

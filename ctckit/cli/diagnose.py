@@ -27,7 +27,7 @@ EXIT_CODES = {"info": 0, "warning": 10, "error": 11}
     )
     + exit_codes(
         "0   HEALTHY, or ESCAPING and moving",
-        "10  BLANK-BIASED, OVERFIT, OVER-PENALISED, ESCAPING but stalled, PLATEAU for at most 10 epochs",
+        "10  BLANK-BIASED, OVERFIT, OVER-PENALISED, ESCAPING but stalled or too slow, PLATEAU up to 10 epochs",
         "11  BROKEN, PLATEAU for longer",
         "3   the history cannot be read",
     )
@@ -51,7 +51,7 @@ def diagnose(context: click.Context, run: Path, as_json: bool) -> None:
     if not recorded.observations:
         raise DataError(f"{run}: no epoch has been finished yet; diagnose again after the first")
     try:
-        diagnosis = judge(recorded.observations)
+        diagnosis = judge(recorded.observations, recorded.planned_epochs)
     except ValueError as error:
         raise DataError(f"{run}: {error}; there is nothing to diagnose") from error
     advice = prescribe(diagnosis, recorded)
@@ -96,6 +96,8 @@ def _as_json(
         "since": diagnosis.since,
         "epochs": diagnosis.epochs,
         "stalled": diagnosis.stalled,
+        "slow": diagnosis.slow,
+        "outlook": None if diagnosis.outlook is None else asdict(diagnosis.outlook),
         "severity": diagnosis.severity,
         "headline": diagnosis.headline,
         "reason": diagnosis.reason,

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from ctckit.doctor.observations import Observation
-from ctckit.doctor.states import SPIKES, on_plateau
+from ctckit.doctor.past import ERRORS, Past
+from ctckit.doctor.states import SPIKES
 from ctckit.types import Finding, Severity
 
 DOCUMENT_LABELS = 966
@@ -22,14 +23,22 @@ FEW_LABELS = 100.0 * 100 / DOCUMENT_LABELS
 CONTINGENCY_EPOCH = 15
 
 
-def red_flags(past: Sequence[Observation]) -> tuple[Finding, ...]:
-    """Return the rules that hold after the last of ``past``, at most one finding a rule."""
+def red_flags(past: Past | Sequence[Observation]) -> tuple[Finding, ...]:
+    """Return the rules that hold after the last epoch, at most one finding a rule.
+
+    Args:
+        past: the epochs of a run in order, or what a ``Course`` keeps of them.
+    """
+    if not isinstance(past, Past):
+        past = Past.of(past)
+    if not past.epochs:
+        return ()
     found = (rule(past) for rule in RULES.values())
-    return tuple(finding for finding in found if finding is not None) if past else ()
+    return tuple(finding for finding in found if finding is not None)
 
 
-def _blank_ratio_high(past: Sequence[Observation]) -> Finding | None:
-    now = past[-1]
+def _blank_ratio_high(past: Past) -> Finding | None:
+    now = past.now
     if now.epoch <= 10 or now.blank_ratio is None or now.blank_ratio <= 90.0:
         return None
     reference, deletions = now.blank_reference, now.deletion_rate
@@ -56,8 +65,8 @@ def _blank_ratio_high(past: Sequence[Observation]) -> Finding | None:
     )
 
 
-def _blank_excess(past: Sequence[Observation]) -> Finding | None:
-    now = past[-1]
+def _blank_excess(past: Past) -> Finding | None:
+    now = past.now
     if now.epoch <= 10 or not _excess(now) or now.deletion_rate is None or now.deletion_rate < 50.0:
         return None
     return _finding(
@@ -74,14 +83,14 @@ def _blank_excess(past: Sequence[Observation]) -> Finding | None:
     )
 
 
-def _val_loss_rising(past: Sequence[Observation]) -> Finding | None:
-    losses = [one.val_loss for one in past[-4:]]
+def _val_loss_rising(past: Past) -> Finding | None:
+    losses = [one.val_loss for one in past.recent[-4:]]
     if len(losses) < 4 or any(loss is None for loss in losses):
         return None
     known = [loss for loss in losses if loss is not None]
     if any(later <= earlier for earlier, later in pairwise(known)):
         return None
-    now, before = past[-1].val_wer, past[-4].val_wer
+    now, before = past.now.val_wer, past.recent[-4].val_wer
     text = f"dev loss has risen for 3 epochs, from {known[0]:.3f} to {known[-1]:.3f}"
     falls = now is not None and before is not None and now < before
     if now is not None and before is not None:
@@ -101,8 +110,8 @@ def _val_loss_rising(past: Sequence[Observation]) -> Finding | None:
     )
 
 
-def _overfit_ratio_high(past: Sequence[Observation]) -> Finding | None:
-    now = past[-1]
+def _overfit_ratio_high(past: Past) -> Finding | None:
+    now = past.now
     ratio = now.generalisation
     if ratio is None or ratio <= 10.0:
         return None
@@ -119,8 +128,8 @@ def _overfit_ratio_high(past: Sequence[Observation]) -> Finding | None:
     )
 
 
-def _few_labels(past: Sequence[Observation]) -> Finding | None:
-    now = past[-1]
+def _few_labels(past: Past) -> Finding | None:
+    now = past.now
     if now.epoch <= 15:
         return None
     if now.label_coverage is not None:
@@ -144,11 +153,14 @@ def _few_labels(past: Sequence[Observation]) -> Finding | None:
     )
 
 
-def _blank_falls_slowly(past: Sequence[Observation]) -> Finding | None:
-    now = past[-1]
-    if now.epoch <= 10 or len(past) < 6 or now.blank_ratio is None or past[-6].blank_ratio is None:
+def _blank_falls_slowly(past: Past) -> Finding | None:
+    now = past.now
+    if now.epoch <= 10 or past.epochs < 6 or now.blank_ratio is None:
         return None
-    fallen = past[-6].blank_ratio - now.blank_ratio
+    before = past.recent[-6].blank_ratio
+    if before is None:
+        return None
+    fallen = before - now.blank_ratio
     at_reference = now.label_frames is not None and now.label_frames >= SPIKES[0]
     if now.blank_ratio <= 85.0 or fallen >= 1.0 or at_reference:
         return None
@@ -164,27 +176,27 @@ def _blank_falls_slowly(past: Sequence[Observation]) -> Finding | None:
     )
 
 
-def _wer_stalls(past: Sequence[Observation]) -> Finding | None:
-    now = past[-1]
-    errors = [one.val_wer for one in past if one.val_wer is not None]
-    if now.val_wer is None or len(errors) <= 5 or min(errors[-5:]) < min(errors[:-5]):
+def _wer_stalls(past: Past) -> Finding | None:
+    now = past.now
+    best = past.best_error_before
+    if now.val_wer is None or best is None or min(past.errors) < best:
         return None
-    if on_plateau(now):
+    if now.on_plateau:
         return None  # a lower learning rate starves a run that has not left the plateau
     return _finding(
         "wer_stalls",
         "info",
-        f"word errors have not improved for 5 epochs (best {min(errors[:-5]):.1f} %, now {now.val_wer:.1f} %)",
+        f"word errors have not improved for {ERRORS} epochs (best {best:.1f} %, now {now.val_wer:.1f} %)",
         "diagnosis, section 5.2, adjustment 2",
         "the document multiplies the learning rate by 0.3",
         val_wer=now.val_wer,
-        best_val_wer=min(errors),
+        best_val_wer=best,
         learning_rate=now.learning_rate,
     )
 
 
-def _fits_without_generalising(past: Sequence[Observation]) -> Finding | None:
-    now = past[-1]
+def _fits_without_generalising(past: Past) -> Finding | None:
+    now = past.now
     if now.fit is None or now.val_loss is None or now.fit >= 0.5 or now.val_loss <= 5.0:
         return None
     return _finding(
@@ -199,8 +211,8 @@ def _fits_without_generalising(past: Sequence[Observation]) -> Finding | None:
     )
 
 
-def _contingency(past: Sequence[Observation]) -> Finding | None:
-    now = past[-1]
+def _contingency(past: Past) -> Finding | None:
+    now = past.now
     if now.epoch != CONTINGENCY_EPOCH or now.blank_ratio is None or now.blank_ratio <= 80.0:
         return None
     at_reference = now.label_frames is not None and now.label_frames >= SPIKES[0]
@@ -221,7 +233,7 @@ def _contingency(past: Sequence[Observation]) -> Finding | None:
     )
 
 
-RULES: Mapping[str, Callable[[Sequence[Observation]], Finding | None]] = {
+RULES: Mapping[str, Callable[[Past], Finding | None]] = {
     "blank_ratio_high": _blank_ratio_high,
     "blank_excess": _blank_excess,
     "val_loss_rising": _val_loss_rising,

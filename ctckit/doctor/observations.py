@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ctckit.errors import DataError
+from ctckit.types import PLATEAU_MARGIN
 
 if TYPE_CHECKING:
     from ctckit.types import EpochResult
@@ -113,6 +114,13 @@ class Observation:
     def fit(self) -> float | None:
         """Training loss: in evaluation mode where that was recorded, else the mean over the epoch's steps."""
         return self.train_loss if self.train_eval_loss is None else self.train_eval_loss
+
+    @property
+    def on_plateau(self) -> bool | None:
+        """Whether the training loss is no better than the unigram plateau; None where that was not recorded."""
+        if self.plateau_loss is None or self.fit is None:
+            return None
+        return not self.fit < (1.0 - PLATEAU_MARGIN) * self.plateau_loss
 
     @property
     def substitution_rate(self) -> float | None:

@@ -9,12 +9,14 @@ share only beside its reference. Torch-free: ``report`` and the command line use
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal, Self
 
 from ctckit.doctor.observations import Observation
-from ctckit.types import COLLAPSED_DELETION_RATE, PLATEAU_MARGIN, Severity
+from ctckit.doctor.pace import MANY_ERRORS, Forecast, forecast
+from ctckit.doctor.past import Past
+from ctckit.types import COLLAPSED_DELETION_RATE, Severity
 
 Evidence = Mapping[str, float | int | str | bool]
 Blanks = Literal["unknown", "swallowing", "too_many", "too_few", "spikes", "held"]
@@ -98,6 +100,7 @@ class Diagnosis:
         why: one sentence with figures.
         evidence: the figures.
         stalled: whether a run on its way has stopped moving.
+        outlook: where a run on its way ends if it goes on as it does; None where there is no plan or no pace yet.
         course: all states so far.
     """
 
@@ -109,13 +112,19 @@ class Diagnosis:
     why: str
     evidence: Evidence
     stalled: bool
+    outlook: Forecast | None = None
     course: tuple[Stretch, ...] = field(default=())
+
+    @property
+    def slow(self) -> bool:
+        """Whether a run on its way moves, but will not be there when its plan ends."""
+        return self.outlook is not None and not self.outlook.arrives
 
     @property
     def headline(self) -> str:
         """One line: the state, since when, what it means."""
-        stalled = ", and has stopped moving" if self.stalled else ""
-        return f"{self.state} since epoch {self.since} ({count(self.epochs)}): {MEANINGS[self.state]}{stalled}."
+        but = ", and has stopped moving" if self.stalled else ", too slowly for its plan" if self.slow else ""
+        return f"{self.state} since epoch {self.since} ({count(self.epochs)}): {MEANINGS[self.state]}{but}."
 
 
 def count(epochs: int) -> str:
@@ -149,53 +158,125 @@ def read_blanks(
     return "spikes" if label_frames <= SPIKES[1] else "held"
 
 
-def diagnose(observations: Sequence[Observation]) -> Diagnosis:
+@dataclass(slots=True)
+class Course:
+    """Follows the states of a run, epoch by epoch, at the same cost in epoch 200 as in epoch 1.
+
+    Attributes:
+        past: the epochs, as far as rules need them.
+        stretches: the states so far.
+        epochs: that the run has been in the present one.
+        judgement: of the last epoch that says anything about a state.
+    """
+
+    past: Past = field(default_factory=Past)
+    stretches: list[Stretch] = field(default_factory=list)
+    epochs: int = 0
+    judgement: Judgement | None = None
+
+    def add(self, observation: Observation) -> None:
+        """Take in the next epoch."""
+        self.past.add(observation)
+        self.epochs += 1
+        judgement = judge(self.past)
+        if judgement is None:
+            return
+        self.judgement = judgement
+        if self.stretches and self.stretches[-1].state == judgement.state:
+            self.stretches[-1] = Stretch(judgement.state, self.stretches[-1].first, observation.epoch)
+        else:
+            self.stretches.append(Stretch(judgement.state, observation.epoch, observation.epoch))
+            self.epochs = 1
+
+    def diagnose(self, planned: int | None = None) -> Diagnosis:
+        """Tell the state of the run after its last epoch.
+
+        Args:
+            planned: epochs that the run is to have, if that is known.
+
+        Raises:
+            ValueError: there is no epoch, or none says anything about a state.
+        """
+        if not self.past.epochs:
+            raise ValueError("a diagnosis needs at least one finished epoch")
+        now = self.judgement
+        if now is None:
+            raise ValueError(
+                "no epoch records an error rate, a deletion rate, or a loss beside the unigram plateau"
+            )
+        since = self.stretches[-1].first
+        on_its_way = now.state is State.ESCAPING
+        stalled = on_its_way and not improving(self.past)
+        recent = [one for one in self.past.recent if one.epoch >= since]
+        outlook = forecast(recent, planned) if on_its_way else None
+        slow = outlook is not None and not outlook.arrives
+        why, evidence = now.why, dict(now.evidence)
+        if outlook is not None and slow:
+            why = f"{why} {_outlook(outlook)}"
+            evidence |= {
+                "planned_epochs": outlook.planned,
+                "forecast_val_wer": round(outlook.val_wer, 1),
+                "forecast_training_loss": round(outlook.training_loss, 3),
+            }
+        return Diagnosis(
+            state=now.state,
+            since=since,
+            epochs=self.epochs,
+            severity=_severity(now.state, self.epochs, stalled or slow),
+            reason=now.reason,
+            why=why,
+            evidence=evidence,
+            stalled=stalled,
+            outlook=outlook,
+            course=tuple(self.stretches),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        judgement = None if self.judgement is None else _as_json(self.judgement)
+        stretches = [_as_json(stretch) for stretch in self.stretches]
+        return {
+            "past": self.past.state_dict(),
+            "stretches": stretches,
+            "epochs": self.epochs,
+            "judgement": judgement,
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what ``state_dict`` returned."""
+        judgement = state["judgement"]
+        return cls(
+            past=Past.from_state_dict(state["past"]),
+            stretches=[Stretch(**{**row, "state": State(row["state"])}) for row in state["stretches"]],
+            epochs=state["epochs"],
+            judgement=judgement and Judgement(**{**judgement, "state": State(judgement["state"])}),
+        )
+
+
+def diagnose(observations: Sequence[Observation], planned: int | None = None) -> Diagnosis:
     """Tell the state of a run.
 
     Args:
         observations: its epochs in order, at least one.
+        planned: epochs that the run is to have, if that is known.
 
     Raises:
         ValueError: there is none, or none says anything about a state.
     """
-    if not observations:
-        raise ValueError("a diagnosis needs at least one finished epoch")
-    judgements: list[Judgement] = []
-    course: list[Stretch] = []
-    for end, observation in enumerate(observations, 1):
-        judgement = judge(observations[:end])
-        if judgement is None:
-            continue
-        judgements.append(judgement)
-        if course and course[-1].state == judgement.state:
-            course[-1] = Stretch(judgement.state, course[-1].first, observation.epoch)
-        else:
-            course.append(Stretch(judgement.state, observation.epoch, observation.epoch))
-    if not course:
-        raise ValueError("no epoch records an error rate, a deletion rate, or a loss beside the unigram plateau")
-    now, last = judgements[-1], course[-1]
-    epochs = sum(observation.epoch >= last.first for observation in observations)
-    stalled = now.state is State.ESCAPING and not improving(observations)
-    return Diagnosis(
-        state=now.state,
-        since=last.first,
-        epochs=epochs,
-        severity=_severity(now.state, epochs, stalled),
-        reason=now.reason,
-        why=now.why,
-        evidence=now.evidence,
-        stalled=stalled,
-        course=tuple(course),
-    )
+    course = Course()
+    for observation in observations:
+        course.add(observation)
+    return course.diagnose(planned)
 
 
-def judge(past: Sequence[Observation]) -> Judgement | None:
-    """Tell the state at the last of ``past``: the first rule that applies, in the order of what would mislead.
+def judge(past: Past) -> Judgement | None:
+    """Tell the state at the last epoch: the first rule that applies, in the order of what would mislead.
 
     None where that epoch records nothing to tell it by.
     """
-    now = past[-1]
-    mute = now.val_wer is None and now.deletion_rate is None and on_plateau(now) is None
+    now = past.now
+    mute = now.val_wer is None and now.deletion_rate is None and now.on_plateau is None
     if mute:
         return _broken(past)
     for rule in (_broken, _over_penalised, _plateau, _overfit, _blank_biased, _escaping):
@@ -205,23 +286,26 @@ def judge(past: Sequence[Observation]) -> Judgement | None:
     return _healthy(now)
 
 
-def improving(past: Sequence[Observation], *, epochs: int = 5, by: float = 0.02) -> bool:
-    """Whether the training loss is lower by a share ``by`` than ``epochs`` epochs before; True while young."""
-    losses = [one.fit for one in past if one.fit is not None]
-    if len(losses) <= epochs:
+def improving(past: Past, *, epochs: int = 5, by: float = 0.02) -> bool:
+    """Whether the training loss is lower by a share ``by`` than ``epochs`` epochs before; True while young.
+
+    Args:
+        past: the run so far.
+        epochs: at most half of what ``Past`` keeps.
+        by: share of the loss.
+    """
+    if past.fits_known <= epochs:
         return True
-    return min(losses[-epochs:]) < (1.0 - by) * min(losses[-2 * epochs : -epochs])
+    return min(past.fits[-epochs:]) < (1.0 - by) * min(past.fits[-2 * epochs : -epochs])
 
 
 def on_plateau(one: Observation) -> bool | None:
     """Whether the training loss is no better than the unigram plateau; None where that was not recorded."""
-    if one.plateau_loss is None or one.fit is None:
-        return None
-    return not one.fit < (1.0 - PLATEAU_MARGIN) * one.plateau_loss
+    return one.on_plateau
 
 
-def _broken(past: Sequence[Observation]) -> Judgement | None:
-    now = past[-1]
+def _broken(past: Past) -> Judgement | None:
+    now = past.now
     bad = [
         name for name in now.not_finite if name in ("train_loss", "train_eval_loss", "gradient_norm", "val_loss")
     ]
@@ -248,7 +332,7 @@ def _broken(past: Sequence[Observation]) -> Judgement | None:
             " wrongly: loss and decoder disagree about blank or labels"
         )
         return _found(State.BROKEN, "decoder_contradicts_loss", why, now)
-    last = [one.fit for one in past[-5:] if one.fit is not None]
+    last = [one.fit for one in past.recent[-5:] if one.fit is not None]
     if (
         now.plateau_loss
         and len(last) == 5
@@ -263,11 +347,11 @@ def _broken(past: Sequence[Observation]) -> Judgement | None:
     return None
 
 
-def _over_penalised(past: Sequence[Observation]) -> Judgement | None:
-    now = past[-1]
+def _over_penalised(past: Past) -> Judgement | None:
+    now = past.now
     shifted = bool(now.shift and now.shift < 0.0)
-    unlearnt = on_plateau(now) is not False
-    young = now.epoch <= PATIENCE and all(on_plateau(one) is not False for one in past)
+    unlearnt = now.on_plateau is not False
+    young = now.epoch <= PATIENCE and not past.off_plateau
     if unlearnt and (young or not shifted):
         return None  # what an untrained network emits is no sign of anything
     insertions, deletions = now.insertion_rate, now.deletion_rate
@@ -290,9 +374,9 @@ def _over_penalised(past: Sequence[Observation]) -> Judgement | None:
     return None
 
 
-def _plateau(past: Sequence[Observation]) -> Judgement | None:
-    now = past[-1]
-    known = on_plateau(now)
+def _plateau(past: Past) -> Judgement | None:
+    now = past.now
+    known = now.on_plateau
     if known is False:
         return None
     if known:
@@ -320,8 +404,8 @@ def _plateau(past: Sequence[Observation]) -> Judgement | None:
     return _found(State.PLATEAU, "silent", why, now)
 
 
-def _overfit(past: Sequence[Observation]) -> Judgement | None:
-    now = past[-1]
+def _overfit(past: Past) -> Judgement | None:
+    now = past.now
     ratio = now.generalisation
     if ratio is None or ratio < 3.0:
         return None
@@ -330,27 +414,23 @@ def _overfit(past: Sequence[Observation]) -> Judgement | None:
         why = f"dev loss {_n(now.val_loss)} is {ratio:.1f} times the training loss {_n(now.fit)}"
         why += "" if now.val_wer is None else f" at {now.val_wer:.1f} % word errors"
         return _found(State.OVERFIT, "gap", why, now, overfit_ratio=ratio)
-    known = [one for one in past if one.val_loss is not None]
-    if not known or now.val_loss is None:
+    lowest = past.lowest_val_loss
+    if lowest is None or now.val_loss is None:
         return None
-    lowest = min(known, key=lambda one: one.val_loss or 0.0)
-    assert lowest.val_loss is not None
-    age = sum(one.epoch > lowest.epoch for one in past)
-    if now.val_loss <= 1.1 * lowest.val_loss or age < 3:
+    if now.val_loss <= 1.1 * lowest or past.epochs_since_lowest < 3:
         return None
-    before = [one.val_wer for one in past if one.epoch <= lowest.epoch and one.val_wer is not None]
-    after = [one.val_wer for one in past if one.epoch > lowest.epoch and one.val_wer is not None]
-    if before and after and min(after) < min(before) - 1.0:
+    before, after = past.best_error_to_lowest, past.best_error_since_lowest
+    if before is not None and after is not None and after < before - 1.0:
         return None  # the loss rises while fewer words are wrong: CTC losses do that
     why = (
-        f"dev loss has risen from {lowest.val_loss:.2f} (epoch {lowest.epoch}) to {now.val_loss:.2f}, {ratio:.1f} "
+        f"dev loss has risen from {lowest:.2f} (epoch {past.lowest_epoch}) to {now.val_loss:.2f}, {ratio:.1f} "
         "times the training loss, and word errors have not improved since"
     )
-    return _found(State.OVERFIT, "dev_loss_rises", why, now, lowest_val_loss=lowest.val_loss, since=lowest.epoch)
+    return _found(State.OVERFIT, "dev_loss_rises", why, now, lowest_val_loss=lowest, since=past.lowest_epoch)
 
 
-def _blank_biased(past: Sequence[Observation]) -> Judgement | None:
-    now = past[-1]
+def _blank_biased(past: Past) -> Judgement | None:
+    now = past.now
     deletions, insertions, substitutions = now.deletion_rate, now.insertion_rate, now.substitution_rate
     if deletions is None or insertions is None or substitutions is None or now.fit is None:
         return None
@@ -362,9 +442,8 @@ def _blank_biased(past: Sequence[Observation]) -> Judgement | None:
     right = substitutions + insertions <= 0.25 * (100.0 - deletions)
     if not omits or not too_many or not right or now.fit > LEARNT * now.plateau_loss:
         return None
-    losses = [one.fit for one in past if one.fit is not None]
-    moving = any(now.fit < 0.95 * losses[-back] for back in (2, 4) if len(losses) >= back)
-    if len(past) < 4 or moving:
+    moving = any(now.fit < 0.95 * past.fits[-back] for back in (2, 4) if len(past.fits) >= back)
+    if past.epochs < 4 or moving:
         return None  # on its way: the labels come by themselves
     why = (
         f"training loss {now.fit:.2f} of {now.plateau_loss:.2f} says that labels are known, yet {deletions:.0f} % "
@@ -375,8 +454,8 @@ def _blank_biased(past: Sequence[Observation]) -> Judgement | None:
     return _found(State.BLANK_BIASED, "omissions", why, now)
 
 
-def _escaping(past: Sequence[Observation]) -> Judgement | None:
-    now = past[-1]
+def _escaping(past: Past) -> Judgement | None:
+    now = past.now
     if now.plateau_loss and now.fit is not None and now.fit > LEARNT * now.plateau_loss:
         gap = 100.0 * (1.0 - now.fit / now.plateau_loss)
         why = f"training loss {now.fit:.2f} is {gap:.0f} % below the unigram plateau of {now.plateau_loss:.2f}"
@@ -384,7 +463,7 @@ def _escaping(past: Sequence[Observation]) -> Judgement | None:
     if now.deletion_rate is not None and now.deletion_rate >= 50.0:
         why = f"{now.deletion_rate:.0f} % of the labels are still missing"
         return _found(State.ESCAPING, "omissions", why, now)
-    if now.plateau_loss is not None and now.val_wer is not None and now.val_wer >= 60.0:
+    if now.plateau_loss is not None and now.val_wer is not None and now.val_wer >= MANY_ERRORS:
         return _found(State.ESCAPING, "many_errors", f"{now.val_wer:.1f} % word errors", now)
     if now.plateau_loss is None and now.val_wer is not None and now.val_wer >= 80.0:
         why = f"{now.val_wer:.1f} % word errors; the unigram plateau was not recorded, so this is inferred"
@@ -403,17 +482,36 @@ def _healthy(now: Observation) -> Judgement:
     return _found(State.HEALTHY, "recognises", ", ".join(parts), now)
 
 
-def _severity(state: State, epochs: int, stalled: bool) -> Severity:
+def _severity(state: State, epochs: int, late: bool) -> Severity:
     match state:
         case State.BROKEN:
             return "error"
         case State.PLATEAU:
             return "error" if epochs > PATIENCE else "warning"
         case State.ESCAPING:
-            return "warning" if stalled else "info"
+            return "warning" if late else "info"
         case State.HEALTHY:
             return "info"
     return "warning"
+
+
+def _outlook(outlook: Forecast) -> str:
+    there = f"{outlook.val_wer:.0f} % word errors and a training loss of {outlook.training_loss:.2f}"
+    if not outlook.left:
+        return f"The plan of {outlook.planned} epochs is over, and labels are not recognised yet."
+    needed = (
+        "word errors do not fall at all"
+        if outlook.needed is None
+        else f"{MANY_ERRORS:g} % is {count(outlook.needed)} away"
+    )
+    return (
+        f"At the pace of the last {outlook.pace} epochs, the plan of {outlook.planned} ends at {there}; {needed}."
+    )
+
+
+def _as_json(record: Judgement | Stretch) -> dict[str, Any]:
+    # plain text for the state, because a checkpoint holds no enumerations
+    return {**asdict(record), "state": str(record.state)}
 
 
 def _blank_share(now: Observation) -> str:

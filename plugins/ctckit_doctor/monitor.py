@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import ctckit
@@ -55,7 +55,7 @@ class Doctor(ctckit.Monitor):
         patience: epochs between two actions of one rule.
     """
 
-    STATE: ClassVar[tuple[str, ...]] = ("past", "holding", "acted", "reported")
+    STATE: ClassVar[tuple[str, ...]] = ("course", "holding", "acted", "reported")
 
     state: Report = "advise"
     blank_ratio_high: Mode = "advise"
@@ -71,7 +71,7 @@ class Doctor(ctckit.Monitor):
     rate_factor: float = 0.3
     dropout_step: float = 0.05
     patience: int = 5
-    past: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
+    course: ctckit.Course = field(default_factory=ctckit.Course, init=False, repr=False)
     holding: list[str] = field(default_factory=list, init=False, repr=False)
     acted: dict[str, int] = field(default_factory=dict, init=False, repr=False)
     reported: list[Any] = field(default_factory=list, init=False, repr=False)
@@ -88,13 +88,12 @@ class Doctor(ctckit.Monitor):
     def observe(self, epoch: EpochResult) -> Sequence[Finding | Action]:
         """Report what has changed, and ask for what is switched to ``act``."""
         now = ctckit.observation_of(epoch)
-        # lists, because a checkpoint gives back lists
-        self.past.append({name: list(v) if isinstance(v, tuple) else v for name, v in asdict(now).items()})
-        past = [Observation(**{**row, "not_finite": tuple(row["not_finite"])}) for row in self.past]
+        self.course.add(now)
         outcomes: list[Finding | Action] = []
         if self.state != "off":
-            outcomes += self._state(past)
-        flags = {flag.rule: flag for flag in ctckit.red_flags(past) if self._modes()[flag.rule] != "off"}
+            outcomes += self._state(epoch.at.epochs)
+        found = ctckit.red_flags(self.course.past)
+        flags = {flag.rule: flag for flag in found if self._modes()[flag.rule] != "off"}
         for rule, flag in flags.items():
             actions = self._actions(flag, now) if self._due(flag, now.epoch) else ()
             if actions:
@@ -118,9 +117,27 @@ class Doctor(ctckit.Monitor):
             "contingency": self.contingency,
         }
 
-    def _state(self, past: Sequence[Observation]) -> list[Finding]:
-        found = ctckit.diagnose(past)
-        key = [str(found.state), found.severity, found.stalled]
+    def state_dict(self) -> dict[str, Any]:
+        """Return the named state as JSON values."""
+        return {
+            "course": self.course.state_dict(),
+            "holding": list(self.holding),
+            "acted": dict(self.acted),
+            "reported": list(self.reported),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned.
+
+        Raises:
+            CheckpointError: a name is missing or unknown.
+        """
+        super().load_state_dict(state)
+        self.course = ctckit.Course.from_state_dict(state["course"])
+
+    def _state(self, planned: int) -> list[Finding]:
+        found = self.course.diagnose(planned)
+        key = [str(found.state), found.severity, found.stalled, found.slow]
         if key == self.reported:
             return []
         self.reported = key

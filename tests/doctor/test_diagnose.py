@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -156,13 +157,96 @@ def test_a_stuck_run_is_sent_to_its_front_end_before_any_penalty(tmp_path: Path)
     assert changes == [
         "ctckit audit train.h5 --dev dev.h5",
         "--set model.temporal_conv=true",
-        "--set model.subsampling=4",
         "--set model.auxiliary_weight=1",
+        "--set model.subsampling=4",
         "--set batch_size=8",
         "--set data.normalize=clip_mean",
         "no blank penalty before these",
     ]
     assert all(one["source"] for one in found["advice"])
+
+
+# AN4 words, subsampling 4, batch 8, 50 epochs, every third epoch from the one that left the plateau on: training
+# loss, word errors, deletions; without the auxiliary head, and with it
+SLOW = [
+    (7, 3.99, 96.9, 87.6), (10, 3.67, 96.6, 83.2), (13, 3.45, 93.1, 76.0), (16, 3.38, 92.6, 72.4),
+    (19, 3.13, 90.5, 71.3), (22, 2.96, 89.8, 67.6), (25, 2.92, 87.6, 65.5), (28, 2.60, 85.2, 59.8),
+    (31, 2.44, 80.2, 57.6), (34, 2.32, 78.2, 53.7), (37, 2.24, 77.1, 50.8), (40, 2.12, 75.0, 49.8),
+    (43, 2.06, 72.7, 49.0), (46, 2.02, 72.6, 48.9), (49, 1.97, 72.9, 49.5),
+]  # fmt: skip
+QUICK = [
+    (4, 3.88, 96.6, 91.9), (7, 3.47, 92.3, 73.7), (10, 3.34, 88.9, 72.3), (13, 2.92, 87.4, 71.5),
+    (16, 2.42, 84.4, 71.8), (19, 1.55, 56.1, 37.9), (22, 0.90, 36.3, 20.0), (25, 0.62, 29.0, 14.8),
+    (28, 0.44, 26.0, 11.5), (31, 0.37, 28.1, 14.8), (34, 0.29, 22.4, 7.1), (40, 0.26, 22.3, 9.0),
+    (49, 0.19, 19.5, 7.6),
+]  # fmt: skip
+AN4_CONFIG = {
+    "model": {"name": "hierarchical_bilstm", "temporal_conv": True, "subsampling": 4, "auxiliary_weight": 0.0},
+    "batch_size": 8,
+    "phases": {"warmup": {"epochs": 5}, "exploration": {"epochs": 20}, "rest": {"epochs": 25}},
+    "data": {"train": "train.h5", "dev": "dev.h5", "normalize": "clip_mean"},
+}
+
+
+def an4(folder: Path, figures: list[tuple[int, float, float, float]], until: int = 50, **config: Any) -> Path:
+    """A history with the epochs between those of ``figures`` filled in on straight lines."""
+    first = figures[0][0]
+    rows = [epoch(n, shift=0.0, blank_reference=91.6) for n in range(1, first)]
+    for (a, *start), (b, *end) in itertools.pairwise([*figures, (until + 1, *figures[-1][1:])]):
+        for n in range(a, b):
+            loss, errors, deletions = (x + (y - x) * (n - a) / (b - a) for x, y in zip(start, end, strict=True))
+            values = {"train_eval_loss": loss, "val_wer": errors, "deletion_rate": deletions, "blank_ratio": 95.3}
+            rows.append(epoch(n, train_wer=errors, insertion_rate=1.0, shift=0.0, blank_reference=91.6, **values))
+    kept = [row for row in rows if row["epoch"] <= until]
+    return history(folder, [{**RUN_ROW, "config": {**AN4_CONFIG, **config}}, *kept])
+
+
+@pytest.mark.parametrize("until", [16, 25, 40, 50])
+def test_a_run_that_will_not_get_there_in_time_is_told_what_is_really_wrong(tmp_path: Path, until: int) -> None:
+    result = call(an4(tmp_path / "slow", SLOW, until), "--json")
+    assert result.exit_code == 10
+    found = json.loads(result.stdout)
+    assert (found["state"], found["since"], found["slow"], found["stalled"]) == ("ESCAPING", 7, True, False)
+    assert "too slowly for its plan" in found["headline"]
+    assert 60 <= found["outlook"]["val_wer"] <= 80  # it ended at 72.9 %
+    assert found["advice"][0]["change"] == "--set model.auxiliary_weight=1"
+    assert not [one for one in found["advice"] if "blank share" in one["change"] + one["why"]]
+    assert ("over" if until == 50 else f"the plan of 50 ends at {found['outlook']['val_wer']:.0f} %") in found[
+        "why"
+    ]
+
+
+@pytest.mark.parametrize("until", [11, 13, 16, 18, 25, 50])
+def test_a_run_that_will_get_there_is_left_alone(tmp_path: Path, until: int) -> None:
+    result = call(an4(tmp_path / "quick", QUICK, until), "--json")
+    found = json.loads(result.stdout)
+    assert (found["state"], found["slow"]) == ("HEALTHY" if until >= 19 else "ESCAPING", False)
+    assert (result.exit_code, found["advice"]) == (0, [])
+
+
+def test_what_a_slow_run_lacks_is_named_in_the_order_of_its_effect(tmp_path: Path) -> None:
+    bare = {"name": "hierarchical_bilstm", "temporal_conv": False, "subsampling": 1}
+    run = an4(tmp_path / "bare", SLOW, 30, model=bare, batch_size=16)
+    changes = [one["change"] for one in json.loads(call(run, "--json").stdout)["advice"]]
+    assert changes[:2] == ["--set model.temporal_conv=true", "--set model.auxiliary_weight=1"]
+    assert changes[2] == "--set batch_size=8"
+    fine = {**bare, "temporal_conv": True, "subsampling": 4, "auxiliary_weight": 1.0}
+    run = an4(tmp_path / "fine", SLOW, 30, model=fine)
+    changes = [one["change"] for one in json.loads(call(run, "--json").stdout)["advice"]]
+    assert changes == ["more epochs: at this pace at least 55 in all", "ctckit audit train.h5 --dev dev.h5"]
+
+
+def test_a_plan_that_ends_on_the_way_was_too_short(tmp_path: Path) -> None:
+    run = an4(tmp_path / "short", QUICK, 8, phases={"main": {"epochs": 8}})
+    found = json.loads(call(run, "--json").stdout)
+    assert (found["state"], found["slow"]) == ("ESCAPING", False)
+    assert [one["change"] for one in found["advice"]] == ["more epochs (--set phases.NAME.epochs=N)"]
+
+
+def test_without_a_plan_nobody_is_late(tmp_path: Path) -> None:
+    run = an4(tmp_path / "planless", SLOW, 40, phases={})
+    found = json.loads(call(run, "--json").stdout)
+    assert (found["slow"], found["outlook"], found["advice"]) == (False, None, [])
 
 
 def test_a_young_run_is_told_to_wait(tmp_path: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ctckit.doctor.flags import red_flags
 from ctckit.doctor.observations import Observation
-from ctckit.doctor.states import State, diagnose, improving, read_blanks
+from ctckit.doctor.past import Past
+from ctckit.doctor.states import Course, State, diagnose, improving, read_blanks
 
 Make = Callable[..., Observation]
 
@@ -177,7 +181,7 @@ def test_a_run_on_its_way_may_stall(silent: Make) -> None:
     moving = [silent(epoch, train_eval_loss=3.0 * 0.97**epoch, **way) for epoch in range(4, 15)]
     found = diagnose(moving)
     assert (found.state, found.stalled, found.severity) == (State.ESCAPING, False, "info")
-    assert improving(stuck[:5])
+    assert improving(Past.of(stuck[:5]))
 
 
 def test_without_a_plateau_the_state_is_inferred_and_says_so(silent: Make, spiky: Make) -> None:
@@ -225,3 +229,84 @@ def test_the_rules_need_no_torch() -> None:
 
     program = "import sys, ctckit.doctor.states, ctckit.doctor.flags; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
+
+
+def random_run(seed: int, epochs: int = 60) -> list[Observation]:
+    """Epochs in which anything may be missing, tie, fall or rise."""
+    draw = random.Random(seed)
+    drift = draw.choice([0.99, 0.95, 1.01])
+
+    def value(scale: float, missing: float) -> float | None:
+        return None if draw.random() < missing else round(scale * draw.random() * drift**epoch, 1)
+
+    run = []
+    missing = draw.choice([0.0, 0.1, 0.5])
+    for epoch in range(1, epochs + 1):
+        run.append(
+            Observation(
+                epoch=epoch,
+                not_finite=("val_loss",) if draw.random() < 0.05 else (),
+                train_eval_loss=value(6.0, missing),
+                val_loss=value(6.0, missing),
+                val_wer=value(110.0, missing),
+                deletion_rate=value(100.0, missing),
+                insertion_rate=value(40.0, missing),
+                length_ratio=value(1.2, missing),
+                blank_ratio=value(100.0, missing),
+                blank_reference=91.6,
+                plateau_loss=4.2,
+                shift=-1.0,
+                learning_rate=1e-3,
+            )
+        )
+    return run
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_remembered_is_what_the_whole_past_says(seed: int) -> None:
+    run = random_run(seed)
+    past = Past()
+    for end, one in enumerate(run, 1):
+        past.add(one)
+        whole = run[:end]
+        fits = [old.fit for old in whole if old.fit is not None]
+        errors = [old.val_wer for old in whole if old.val_wer is not None]
+        known = [old for old in whole if old.val_loss is not None]
+        assert (past.epochs, past.recent, past.now) == (end, whole[-10:], one)
+        assert (past.fits, past.fits_known) == (fits[-10:], len(fits))
+        assert (past.errors, past.best_error_before) == (errors[-5:], min(errors[:-5], default=None))
+        assert past.off_plateau == any(old.on_plateau is False for old in whole)
+        if not known:
+            assert past.lowest_val_loss is None
+            continue
+        lowest = min(known, key=lambda old: old.val_loss or 0.0)
+        before = [old.val_wer for old in whole if old.epoch <= lowest.epoch and old.val_wer is not None]
+        after = [old.val_wer for old in whole if old.epoch > lowest.epoch and old.val_wer is not None]
+        assert (past.lowest_val_loss, past.lowest_epoch) == (lowest.val_loss, lowest.epoch)
+        assert past.epochs_since_lowest == sum(old.epoch > lowest.epoch for old in whole)
+        assert past.best_error_to_lowest == min(before, default=None)
+        assert past.best_error_since_lowest == min(after, default=None)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_course_taken_up_again_at_any_epoch_says_what_the_whole_run_says(seed: int) -> None:
+    run = random_run(seed)
+    course = Course()
+    seen = set()
+    for end, one in enumerate(run, 1):
+        course = Course.from_state_dict(json.loads(json.dumps(course.state_dict())))
+        course.add(one)
+        whole = course.diagnose(80) if course.judgement else None
+        assert whole is None or whole == diagnose(run[:end], 80)
+        assert red_flags(course.past) == red_flags(run[:end])
+        seen |= {whole.state} if whole else set()
+    assert len(seen) > 1  # the runs do go through states
+
+
+def test_a_course_stays_small(spiky: Make) -> None:
+    course = Course()
+    for epoch in range(1, 400):
+        course.add(spiky(epoch))
+        if epoch == 20:
+            early = len(json.dumps(course.state_dict()))
+    assert len(json.dumps(course.state_dict())) < 1.1 * early
