@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ctckit.doctor.states import Course, Diagnosis, State, diagnose
     from ctckit.hookspecs import PLUGIN_API, hookimpl
     from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
+    from ctckit.ops import ctc_loss
     from ctckit.recipe import Component, Phase, Recipe
     from ctckit.registry import Registry
     from ctckit.types import (
@@ -62,6 +63,7 @@ _HOMES = {
     "State": "doctor.states",
     "diagnose": "doctor.states",
     "hookimpl": "hookspecs",
+    "ctc_loss": "ops",
     "Model": "interfaces",
     "Monitor": "interfaces",
     "Penalty": "interfaces",
@@ -127,6 +129,7 @@ __all__ = [
     "StopPhase",
     "StopTraining",
     "TrainingError",
+    "ctc_loss",
     "diagnose",
     "hookimpl",
     "observation_of",

@@ -24,6 +24,7 @@ class StepOutcome:
         auxiliary: auxiliary heads, nats per token, without their weights.
         terms: further terms of the loss, nats per token, with their weights.
         gradient_norm: L2 norm before clipping.
+        module_gradients: the same for each top-level part of the model that a loss reached.
         blank_mass: mean blank posterior over real frames, without shift.
         emissions: what the model emitted, detached.
     """
@@ -32,6 +33,7 @@ class StepOutcome:
     auxiliary: Mapping[str, float]
     terms: Mapping[str, float]
     gradient_norm: float
+    module_gradients: Mapping[str, float]
     blank_mass: float
     emissions: Emissions
 
@@ -54,8 +56,12 @@ def train_step(
     parts = training_loss(emissions, batch, objective)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(parts.total)
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm(gradients)
+    gradients = {
+        part: [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for part, parameters in parts_of(model).items()
+    }
+    norms = {part: nn.utils.get_total_norm(found) for part, found in gradients.items() if found}
+    norm = torch.linalg.vector_norm(torch.stack(list(norms.values())))
     if not bool(torch.isfinite(norm)):
         raise TrainingError(_not_finite(model, batch))
     nn.utils.clip_grads_with_norm_(model.parameters(), gradient_clip, norm)
@@ -65,9 +71,27 @@ def train_step(
         auxiliary={name: loss.item() for name, loss in parts.auxiliary.items()},
         terms={name: term.item() for name, term in parts.terms.items()},
         gradient_norm=norm.item(),
+        module_gradients={part: value.item() for part, value in norms.items()},
         blank_mass=mean_blank_mass(emissions),
-        emissions=_detached(emissions),
+        emissions=without_gradient(emissions),
     )
+
+
+def without_gradient(emissions: Emissions) -> Emissions:
+    """Return the same emissions, detached."""
+    heads = tuple(
+        Auxiliary(head.name, head.logits_TBC.detach(), head.lengths_B, head.weight) for head in emissions.auxiliary
+    )
+    return Emissions(emissions.logits_TBC.detach(), emissions.lengths_B, heads)
+
+
+def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Return the trained parameters of each top-level part of a model; one that it holds itself is a part."""
+    parts: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parts.setdefault(name.partition(".")[0], []).append(parameter)
+    return parts
 
 
 def mean_blank_mass(emissions: Emissions) -> float:
@@ -79,13 +103,6 @@ def mean_blank_mass(emissions: Emissions) -> float:
 def blank_posterior(stats: ops.FrameStats, shift: float) -> Tensor:
     """Return the blank posterior of every frame, ``[T, B]``, from sufficient statistics."""
     return torch.sigmoid(stats.blank_logit_TB + shift - stats.logsumexp_TB)
-
-
-def _detached(emissions: Emissions) -> Emissions:
-    heads = tuple(
-        Auxiliary(head.name, head.logits_TBC.detach(), head.lengths_B, head.weight) for head in emissions.auxiliary
-    )
-    return Emissions(emissions.logits_TBC.detach(), emissions.lengths_B, heads)
 
 
 def _real_frames(emissions: Emissions) -> Tensor:

@@ -278,7 +278,7 @@ def term_ignores_padding(subject: Subject) -> None:
             for logits_TBC in (padded.logits_TBC, *(head.logits_TBC for head in padded.auxiliary)):
                 logits_TBC[beyond_TB] = 9.0 * torch.arange(logits_TBC.shape[-1])
         for at in _times():
-            clean, dirty = (float(component.term(given, batch, at)) for given in (emissions, padded))
+            clean, dirty = (component.term(given, batch, at).item() for given in (emissions, padded))
             if not math.isclose(clean, dirty, rel_tol=1e-5, abs_tol=1e-6):
                 raise ContractError(
                     f"term is {clean} and, with other padding, {dirty}; mask frames beyond lengths_B"

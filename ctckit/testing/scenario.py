@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ctckit.engine.step import without_gradient
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
 from ctckit.types import Auxiliary, Batch, Emissions, EpochResult, Hypothesis, Progress, Scores, StepResult
 
@@ -146,7 +147,7 @@ def play(component: Watching, events: Sequence[Event]) -> list[str]:
             if isinstance(component, Penalty):
                 answers.append(repr((component.shift(event.at), component.class_shifts(event.at))))
                 component.observe_step(event.step)
-                component.observe_emissions(make_step(seed=event.at.update)[0])
+                component.observe_emissions(without_gradient(make_step(seed=event.at.update)[0]))
             elif isinstance(component, Regularizer):
                 emissions, batch = make_step(views=component.views, seed=event.at.update)
                 answers.append(repr(component.term(emissions, batch, event.at).item()))

@@ -28,13 +28,14 @@ class HierarchicalBiLSTM(ctckit.Model):
         num_classes: classes with blank.
         hidden_size: units of each LSTM in each direction, and channels of the convolution.
         temporal_conv: whether there is a convolution at all.
+        stacking: input frames whose features are joined into one output frame, where there is no convolution.
         subsampling: input frames to an output frame; each of the two convolutions is followed by a pooling over
             2 frames as far as this needs.
         auxiliary_weight: weight of the frame level's CTC loss in stage 2; 0 leaves the head out.
         dropout: probability after the convolution and after each LSTM; a phase may change it.
 
     Raises:
-        ValueError: subsampling without convolution.
+        ValueError: subsampling without convolution, or stacking with it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class HierarchicalBiLSTM(ctckit.Model):
         num_classes: int,
         hidden_size: Annotated[int, Field(ge=1, le=65536)] = 512,
         temporal_conv: bool = True,
+        stacking: Annotated[int, Field(ge=1, le=64)] = 1,
         subsampling: Literal[1, 2, 4] = 1,
         auxiliary_weight: float = 0.0,
         dropout: float = 0.1,
@@ -50,6 +52,8 @@ class HierarchicalBiLSTM(ctckit.Model):
         super().__init__()
         if subsampling > 1 and not temporal_conv:
             raise ValueError(f"subsampling {subsampling} happens in the convolution; set temporal_conv = true")
+        if stacking > 1 and temporal_conv:
+            raise ValueError(f"stacking {stacking} stands in for the convolution; set temporal_conv = false")
         if auxiliary_weight < 0:
             raise ValueError(f"auxiliary_weight is {auxiliary_weight}; it must not be negative")
         pooled = (subsampling >= 2, subsampling == 4)
@@ -59,7 +63,8 @@ class HierarchicalBiLSTM(ctckit.Model):
         self.convolutions = nn.ModuleList(
             TemporalConvolution(width, hidden_size, pool=pool) for width, pool in zip(widths, pooled, strict=False)
         )
-        self.frame_lstm = BiLSTM(hidden_size if temporal_conv else input_size, hidden_size)
+        self.stacking = stacking
+        self.frame_lstm = BiLSTM(hidden_size if temporal_conv else stacking * input_size, hidden_size)
         self.sequence_lstm = BiLSTM(2 * hidden_size, hidden_size)
         self.projection = nn.Linear(2 * hidden_size, num_classes)
         self.dropout = nn.Dropout(dropout)
@@ -75,6 +80,8 @@ class HierarchicalBiLSTM(ctckit.Model):
         if features_BTF.shape[-1] != self.input_size:
             raise ValueError(f"features have {features_BTF.shape[-1]} columns, the model takes {self.input_size}")
         hidden_BTH = zero_padding(features_BTF, lengths_B)
+        if self.stacking > 1:
+            hidden_BTH, lengths_B = stacked(hidden_BTH, self.stacking), self.output_lengths(lengths_B)
         for convolution in self.convolutions:
             hidden_BTH, lengths_B = convolution(hidden_BTH, lengths_B)
         frame_BTH = self.dropout(self.frame_lstm(self.dropout(hidden_BTH), lengths_B))
@@ -87,7 +94,8 @@ class HierarchicalBiLSTM(ctckit.Model):
         return Emissions(self._logits(sequence_BTH), lengths_B, auxiliary)
 
     def output_lengths(self, lengths_B: Tensor) -> Tensor:
-        """Halve the lengths, rounding up, at each pooling."""
+        """Halve the lengths at each pooling, or divide them by the stacking, rounding up."""
+        lengths_B = (lengths_B + self.stacking - 1) // self.stacking
         for _ in range(self.poolings):
             lengths_B = halved(lengths_B)
         return lengths_B
@@ -179,6 +187,13 @@ def mirrored_frames(lengths_B: Tensor, frames: int) -> Tensor:
 def reorder(features_BTF: Tensor, frames_BT: Tensor) -> Tensor:
     """Pick frames of each clip by index."""
     return features_BTF.gather(1, frames_BT[:, :, None].expand(-1, -1, features_BTF.shape[-1]))
+
+
+def stacked(features_BTF: Tensor, frames: int) -> Tensor:
+    """Join each ``frames`` frames into one, ``[B, T/frames, frames*F]``, rounding up with zeros."""
+    batch, length, size = features_BTF.shape
+    padded_BTF = F.pad(features_BTF, (0, 0, 0, -length % frames))
+    return padded_BTF.reshape(batch, -1, frames * size)
 
 
 def halved(lengths_B: Tensor) -> Tensor:
