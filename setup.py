@@ -55,6 +55,7 @@ with_torch = importlib.util.find_spec("torch") is not None
 setup(
     packages=[
         "ctckit",
+        "ctckit.ablation",
         "ctckit.cli",
         "ctckit.csrc",
         "ctckit.data",

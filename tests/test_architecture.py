@@ -46,6 +46,7 @@ ALLOWED = {
         "recipe",
         "types",
     },
+    "ablation": {"assemble", "config", "data", "doctor", "engine", "errors", "files", "recipe", "report"},
 }
 """What each part may import of ctckit; `assemble` and `cli` stand above and may import all."""
 

@@ -1,0 +1,1 @@
+"""Ablations: variants with the same seeds, data order and budget, kept in one folder, told in one table."""

@@ -1,0 +1,109 @@
+"""What the stored files of one run say: how it ended, what it learnt when, and its errors on each utterance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ctckit.ablation.job import Status, status_of
+from ctckit.ablation.scoring import Scored, scores_of
+from ctckit.doctor.observations import recorded_from_rows
+from ctckit.doctor.states import diagnose
+from ctckit.errors import CtckitError, DataError
+from ctckit.report.summary import HISTORY, Summary, read_rows, summarise
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What training was like.
+
+    Attributes:
+        epochs: finished.
+        updates: optimiser steps in them.
+        seconds: of training, judging of epochs included.
+        left_plateau: the epoch from which on no epoch is on the unigram plateau, or None.
+        left_plateau_update: optimiser steps at the end of that epoch.
+        best_epoch: the one that was kept, or None where every epoch was collapsed.
+        best_dev_wer: of that epoch, per cent.
+        state: of the last epoch, as ``ctckit diagnose`` tells it.
+    """
+
+    epochs: int
+    updates: int | None
+    seconds: float
+    left_plateau: int | None
+    left_plateau_update: int | None
+    best_epoch: int | None
+    best_dev_wer: float | None
+    state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run of an ablation.
+
+    Attributes:
+        variant: its name.
+        seed: of the plan.
+        status: how far it is.
+        reason: why it ended, or with which error.
+        course: None where there is no epoch.
+        scored: errors on the test corpus; None while the run has not ended.
+        provenance: first row of its history.
+    """
+
+    variant: str
+    seed: int
+    status: Status
+    reason: str
+    course: Course | None
+    scored: Scored | None
+    provenance: Mapping[str, Any]
+
+
+def read_outcome(folder: Path, variant: str, seed: int, device: str) -> Outcome:
+    """Read a run, and score it where it has ended and has not been scored.
+
+    Raises:
+        DataError: the run in the folder has another seed.
+    """
+    try:
+        status, reason = status_of(folder)
+        if not (folder / HISTORY).is_file():
+            return Outcome(variant, seed, status, reason, None, None, {})
+        rows = read_rows(folder / HISTORY)
+        summary = summarise(rows, folder / HISTORY)
+        course = _course(summary, rows, folder)
+        scored = scores_of(folder, summary.config, device) if status == "ended" and course else None
+    except CtckitError as error:
+        return Outcome(variant, seed, "failed", str(error), None, None, {})
+    trained = summary.provenance.get("seed")
+    if trained != seed:
+        raise DataError(f"{folder}: was trained with seed {trained}, its name says {seed}; delete the folder")
+    return Outcome(variant, seed, status, reason, course, scored, summary.provenance)
+
+
+def _course(summary: Summary, rows: list[dict[str, Any]], folder: Path) -> Course | None:
+    if not summary.epochs:
+        return None
+    left, best, last = summary.left_plateau, summary.best, summary.epochs[-1]
+    try:
+        state = str(diagnose(recorded_from_rows(rows, folder / HISTORY).observations).state)
+    except ValueError:
+        state = None
+    return Course(
+        epochs=len(summary.epochs),
+        updates=_whole(last.update),
+        seconds=sum(epoch.seconds or 0.0 for epoch in summary.epochs),
+        left_plateau=left.epoch if left else None,
+        left_plateau_update=_whole(left.update) if left else None,
+        best_epoch=best.epoch if best else None,
+        best_dev_wer=best.dev.wer if best else None,
+        state=state,
+    )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
