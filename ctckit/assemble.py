@@ -30,7 +30,7 @@ from ctckit.doctor.feasibility import Infeasible, infeasible_clips
 from ctckit.doctor.plateau import unigram_plateau
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.clock import Clock
-from ctckit.engine.evaluate import Judged
+from ctckit.engine.evaluate import Judged, frequency_bands
 from ctckit.engine.history import History
 from ctckit.engine.run import ActivePhase, Run, load_weights
 from ctckit.errors import CheckpointError, ConfigError, DataError
@@ -134,6 +134,11 @@ def assemble(
     output_frames = model.output_lengths(torch.from_numpy(train_corpus.frame_counts[kept])).tolist()
     plateau = unigram_plateau(output_frames, [train.targets[index].tolist() for index in kept], len(alphabet))
 
+    occurrences = np.bincount(np.concatenate([train.targets[index] for index in kept]), minlength=len(alphabet))
+    bands = frequency_bands(
+        {label: int(count) for label, count in zip(alphabet.tokens, occurrences, strict=True) if count}
+    )
+
     # evenly spaced over the file, so that every speaker and length has its share
     count = min(config.evaluation.train_clips, len(kept))
     sample = kept[np.linspace(0, len(kept) - 1, count).round().astype(np.int64)]
@@ -155,11 +160,14 @@ def assemble(
         monitors=build_monitors(config, registry),
         train=_loader(config, train, pipeline, kept, device, shuffle=True),
         train_sample=Judged(
-            _loader(config, train, pipeline, sample, device, shuffle=False), train.references(sample.tolist())
+            _loader(config, train, pipeline, sample, device, shuffle=False),
+            train.references(sample.tolist()),
+            bands,
         ),
         dev=Judged(
             _loader(config, dev, pipeline, everything, device, shuffle=False),
             dev.references(everything.tolist()),
+            bands,
         ),
         plateau_loss=plateau,
         folder=folder,

@@ -29,6 +29,9 @@ PLATEAU_MARGIN: Final = 0.03
 COLLAPSED_DELETION_RATE: Final = 90.0
 """From this deletion rate (per cent) on, an epoch counts as collapsed and is never kept as the best."""
 
+FREQUENCY_BANDS: Final = ("rare", "medium", "frequent")
+"""Thirds of a training corpus's labels by how often they occur; labels that occur equally often stay together."""
+
 Domain = Literal["logit", "path"]
 """Where a blank shift acts; explained at ``Penalty``."""
 
@@ -185,6 +188,10 @@ class Scores:
         covered_labels: distinct labels emitted that the references hold.
         reference_labels: distinct labels in the references.
         infeasible: clips without a path, whose loss is infinite and left out of ``loss``.
+        entropy: mean entropy of the frames' distributions under the shift, nats; NaN if it was not measured.
+        band_labels: distinct labels in the references by how often training has them: rare, medium, frequent
+            (``FREQUENCY_BANDS``); zeros where that is not known.
+        covered_band_labels: those of them that were emitted.
     """
 
     loss: float
@@ -204,6 +211,9 @@ class Scores:
     covered_labels: int
     reference_labels: int
     infeasible: int = 0
+    entropy: float = math.nan
+    band_labels: tuple[int, int, int] = (0, 0, 0)
+    covered_band_labels: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def wer(self) -> float:
@@ -262,6 +272,12 @@ class Scores:
         return _per_cent(self.covered_labels, self.reference_labels)
 
     @property
+    def coverage_by_frequency(self) -> Mapping[str, float]:
+        """Label coverage of the rare, the medium and the frequent labels, per cent; NaN where there is none."""
+        counts = zip(FREQUENCY_BANDS, self.covered_band_labels, self.band_labels, strict=True)
+        return {band: _per_cent(covered, labels) for band, covered, labels in counts}
+
+    @property
     def collapsed(self) -> bool:
         """Whether next to nothing is emitted: the deletion rate says so, the blank share would not."""
         return self.deletion_rate >= COLLAPSED_DELETION_RATE
@@ -289,6 +305,11 @@ class EpochResult:
         samples: a few decoded dev clips.
         terms: mean of each further term of the training loss, nats per token, with its weight.
         clips: training clips seen; fewer than the corpus has under a curriculum.
+        module_gradients: for each top-level part of the model, the mean over the epoch of its gradient's L2 norm
+            before clipping; None where no loss reached it.
+        module_weights: L2 norm of each of these parts' weights at the epoch's end.
+        blank_bias: bias of the blank at the epoch's end; None where the model shows none.
+        blank_bias_start: the same where the run began, or after the last penalty that set it.
     """
 
     at: Progress
@@ -308,11 +329,22 @@ class EpochResult:
     samples: tuple[Hypothesis, ...] = ()
     terms: Mapping[str, float] = field(default_factory=dict)
     clips: int = 0
+    module_gradients: Mapping[str, float | None] = field(default_factory=dict)
+    module_weights: Mapping[str, float] = field(default_factory=dict)
+    blank_bias: float | None = None
+    blank_bias_start: float | None = None
 
     @property
     def overfit_ratio(self) -> float:
         """Dev loss over training loss, both per token, in evaluation mode, under the same shift."""
         return self.val.loss / self.train.loss if self.train.loss > 0 else math.inf
+
+    @property
+    def blank_bias_drift(self) -> float | None:
+        """How far the bias of the blank has moved from where it began, nats."""
+        if self.blank_bias is None or self.blank_bias_start is None:
+            return None
+        return self.blank_bias - self.blank_bias_start
 
     @property
     def on_plateau(self) -> bool:

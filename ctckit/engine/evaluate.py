@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from ctckit import ops
 from ctckit.data import Loader
@@ -14,15 +15,22 @@ from ctckit.decode import hypotheses
 from ctckit.engine.step import blank_posterior
 from ctckit.interfaces import Model
 from ctckit.loss import naming_diverged
-from ctckit.types import Batch, Hypothesis, Scores
+from ctckit.types import BLANK, FREQUENCY_BANDS, Batch, Hypothesis, Scores
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Clips to score, with their transcripts by clip id."""
+    """Clips to score.
+
+    Attributes:
+        loader: of the clips.
+        references: their transcripts by clip id.
+        bands: for each label of the training corpus, which of ``FREQUENCY_BANDS`` it belongs to; empty if unknown.
+    """
 
     loader: Loader
     references: Mapping[str, tuple[str, ...]]
+    bands: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ def evaluate(
     training = model.training
     model.eval()
     decoded: list[Hypothesis] = []
-    loss = blank_mass = 0.0
+    loss = blank_mass = entropy = 0.0
     frames = blank_frames = raw_blank_frames = infeasible = scored_tokens = 0
     for host_batch in judged.loader.epoch(0):
         batch = to_device(host_batch, device)
@@ -72,6 +80,7 @@ def evaluate(
         blank_frames += int((stats.blank_logit_TB + shift >= stats.best_logit_TB)[real_TB].sum())
         raw_blank_frames += int((stats.blank_logit_TB >= stats.best_logit_TB)[real_TB].sum())
         blank_mass += float(blank_posterior(stats, shift)[real_TB].double().sum())
+        entropy += float(frame_entropy(logits_TBC, shift)[real_TB].double().sum())
         paths = ops.greedy(logits_TBC, lengths_B, shift)
         decoded += hypotheses(paths, host_batch, lengths_B.tolist(), tokens, judged.references)
     model.train(training)
@@ -95,8 +104,42 @@ def evaluate(
         covered_labels=len(emitted & wanted),
         reference_labels=len(wanted),
         infeasible=infeasible,
+        entropy=entropy / frames if frames else math.nan,
+        band_labels=_by_band(wanted, judged.bands),
+        covered_band_labels=_by_band(emitted & wanted, judged.bands),
     )
     return Evaluation(scores, tuple(decoded))
+
+
+def frame_entropy(logits_TBC: Tensor, shift: float) -> Tensor:
+    """Return the entropy of every frame's distribution under ``shift`` on the blank, ``[T, B]``, nats."""
+    shifted_TBC = logits_TBC.float() if logits_TBC.dtype in (torch.float16, torch.bfloat16) else logits_TBC
+    if shift:
+        shifted_TBC = shifted_TBC.clone()
+        shifted_TBC[..., BLANK] += shift
+    entropy_TB: Tensor = torch.special.entr(shifted_TBC.softmax(-1)).sum(-1)
+    return entropy_TB
+
+
+def frequency_bands(counts: Mapping[str, int]) -> dict[str, int]:
+    """Sort labels into ``FREQUENCY_BANDS``.
+
+    Args:
+        counts: occurrences of each label in the training corpus.
+
+    Returns:
+        For each label, the number of its band. Labels that occur equally often are in one band, so that bands may
+        differ in size, and be empty.
+    """
+    ordered = sorted(counts.values())
+    limits = [ordered[(third * len(ordered) + 2) // 3 - 1] for third in (1, 2)] if ordered else []
+    return {label: sum(count > limit for limit in limits) for label, count in counts.items()}
+
+
+def _by_band(labels: Iterable[str], bands: Mapping[str, int]) -> tuple[int, int, int]:
+    found = [bands[label] for label in labels if label in bands]
+    rare, medium, frequent = (found.count(band) for band in range(len(FREQUENCY_BANDS)))
+    return rare, medium, frequent
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

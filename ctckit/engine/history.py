@@ -75,6 +75,8 @@ def score_row(scores: Scores) -> dict[str, Any]:
         "empty_share": scores.empty_share,
         "sentence_error_rate": scores.sentence_error_rate,
         "infeasible": scores.infeasible,
+        "entropy": scores.entropy,
+        **{f"coverage_{band}": share for band, share in scores.coverage_by_frequency.items()},
         "collapsed": scores.collapsed,
     }
 
@@ -99,6 +101,7 @@ def epoch_row(result: EpochResult) -> dict[str, Any]:
         "train_loss": result.train_loss,
         "train_eval_loss": result.train.loss,
         "train_wer": result.train.wer,
+        "train_infeasible": result.train.infeasible,
         "val_loss": val.pop("loss"),
         "val_wer": val.pop("wer"),
         **val,
@@ -106,6 +109,11 @@ def epoch_row(result: EpochResult) -> dict[str, Any]:
         "plateau_loss": result.plateau_loss,
         "on_plateau": result.on_plateau,
         "gradient_norm": result.gradient_norm,
+        "module_gradients": dict(result.module_gradients),
+        "module_weights": dict(result.module_weights),
+        "blank_bias": result.blank_bias,
+        "blank_bias_start": result.blank_bias_start,
+        "blank_bias_drift": result.blank_bias_drift,
         "learning_rate": result.learning_rate,
         "shift": result.shift,
         "domain": result.domain,

@@ -10,6 +10,7 @@ from itertools import takewhile
 from typing import Literal, Protocol
 
 import torch
+from torch import nn
 
 from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
@@ -18,7 +19,7 @@ from ctckit.engine.evaluate import evaluate, to_device
 from ctckit.engine.history import action_row, epoch_row, finding_row
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Best, EpochTotals, Run
-from ctckit.engine.step import train_step
+from ctckit.engine.step import parts_of, train_step
 from ctckit.errors import CheckpointError, PluginError
 from ctckit.types import EpochResult, Finding, StepResult
 
@@ -103,9 +104,12 @@ def start_epoch(run: Run) -> bool:
         run.adjustments = Adjustments()
         run.configure_phase()
         brought_in_before = [run.phases[name].penalty for name in takewhile(lambda name: name != phase, run.phases)]
+        bias = run.blank_bias()
         if run.phase.penalty and not any(run.phase.penalty is penalty for penalty in brought_in_before):
             with run.naming("penalty", run.phase.penalty):
                 run.phase.penalty.prepare(run.model)
+        if run.clock.now.update == 0 or run.blank_bias() != bias:
+            run.blank_bias_start = run.blank_bias()
     # Every epoch draws from its own stream, so that it does not matter what ran before it.
     torch.manual_seed(run.config.seed * 1_000_003 + epoch)
     return True
@@ -146,6 +150,7 @@ def train_epoch(run: Run) -> Iterator[StepResult]:
         totals.gradient_norm += outcome.gradient_norm
         totals.auxiliary.update(outcome.auxiliary)
         totals.terms.update(outcome.terms)
+        totals.module_gradients.update(outcome.module_gradients)
         totals.seconds = before + time.monotonic() - began
         step = StepResult(at, outcome.loss, outcome.blank_mass, outcome.gradient_norm)
         if run.phase.penalty:
@@ -183,6 +188,13 @@ def judge(run: Run) -> EpochResult:
         samples=dev.hypotheses[:SAMPLES],
         terms={name: total / steps for name, total in sorted(totals.terms.items())},
         clips=totals.clips,
+        module_gradients={
+            part: totals.module_gradients[part] / steps if part in totals.module_gradients else None
+            for part in parts_of(run.model)
+        },
+        module_weights={part: nn.utils.get_total_norm(own).item() for part, own in parts_of(run.model).items()},
+        blank_bias=run.blank_bias(),
+        blank_bias_start=run.blank_bias_start,
     )
 
 

@@ -61,6 +61,11 @@ class EpochTotals:
     seconds: float = 0.0
     auxiliary: Counter[str] = field(default_factory=Counter)
     terms: Counter[str] = field(default_factory=Counter)
+    module_gradients: Counter[str] = field(default_factory=Counter)
+
+
+COUNTED = ("auxiliary", "terms", "module_gradients")
+"""Sums by name in ``EpochTotals``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class Run:
         folder: where history and checkpoints go.
         built_dropout: layers with the probability that they were built with, for phases that name none.
         judged_shift: logit shift under which the last epoch was judged; what decoding a checkpoint applies.
+        blank_bias_start: bias of the blank before the first step, or after the last penalty that set it.
     """
 
     config: Config
@@ -113,6 +119,7 @@ class Run:
     best: Best | None = None
     built_dropout: tuple[tuple[nn.Module, str, float], ...] = ()
     judged_shift: float = 0.0
+    blank_bias_start: float | None = None
 
     def __post_init__(self) -> None:
         """Note the model's dropout before any phase changes it."""
@@ -188,6 +195,11 @@ class Run:
         """Return the logit shift under which to evaluate, nats; a path shift has no counterpart there."""
         held = self.domain == "logit" and self.config.evaluation.logit_shift == "same"
         return self.shift() if held else 0.0
+
+    def blank_bias(self) -> float | None:
+        """Return the bias of the blank as it is now; None where the model shows none."""
+        bias = self.model.blank_bias()
+        return None if bias is None else bias.item()
 
     def learning_rate(self) -> float:
         """Return the learning rate for the step about to be taken.
@@ -271,10 +283,11 @@ class Run:
                 raise CheckpointError(f"{name}: {error}") from error
         self.clock.load_state_dict(state["clock"])
         self.adjustments = Adjustments(**{**state["adjustments"], "keep": tuple(state["adjustments"]["keep"])})
-        counted = {name: Counter(state["totals"][name]) for name in ("auxiliary", "terms")}
+        counted = {name: Counter(state["totals"][name]) for name in COUNTED}
         self.totals = EpochTotals(**{**state["totals"], **counted})
         self.best = Best(**state["best"]) if state["best"] else None
         self.judged_shift = state["judged_shift"]
+        self.blank_bias_start = state["blank_bias_start"]
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
@@ -296,7 +309,7 @@ class Run:
 
     def _state(self) -> dict[str, Any]:
         totals = asdict(self.totals)
-        totals |= {"auxiliary": dict(self.totals.auxiliary), "terms": dict(self.totals.terms)}
+        totals |= {name: dict(getattr(self.totals, name)) for name in COUNTED}
         return {
             "config": self.config.model_dump(mode="json"),
             "identity": dict(self.identity),
@@ -311,6 +324,7 @@ class Run:
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "history_size": self.history.size,
             "judged_shift": self.judged_shift,
+            "blank_bias_start": self.blank_bias_start,
             "threads": torch.get_num_threads(),
         }
 
