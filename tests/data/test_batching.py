@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,6 +29,28 @@ def test_every_clip_once_within_both_limits(frames, size, budget, shuffle, seed,
             assert len(batch) * max(frames[clip] for clip in batch) <= budget
     again = plan_of(frames, batch_size=size, max_batch_frames=budget, shuffle=shuffle, seed=seed).batches(epoch)
     assert [batch.tolist() for batch in batches] == [batch.tolist() for batch in again]
+
+
+@given(lengths.filter(bool), st.integers(1, 9), st.floats(0.01, 1.0), st.booleans(), st.integers(0, 3))
+def test_a_share_holds_the_shortest_clips_once(frames, size, share, shuffle, epoch):
+    plan = plan_of(frames, batch_size=size, shuffle=shuffle)
+    clips = [int(clip) for batch in plan.batches(epoch, share=share) for clip in batch]
+    assert len(set(clips)) == len(clips)
+    assert len(clips) == min(max(math.ceil(share * len(frames)), size), len(frames))
+    left_out = set(range(len(frames))) - set(clips)
+    assert not left_out or max(frames[c] for c in clips) <= min(frames[c] for c in left_out)
+
+
+def test_a_share_of_everything_changes_nothing():
+    plan = plan_of(np.random.default_rng(0).integers(50, 400, 50))
+    whole, shared = plan.batches(3), plan.batches(3, share=1.0)
+    assert [batch.tolist() for batch in whole] == [batch.tolist() for batch in shared]
+
+
+@pytest.mark.parametrize("share", [0.0, -0.1, 1.1, math.nan])
+def test_no_share_is_refused(share):
+    with pytest.raises(ValueError, match="share is"):
+        plan_of([3, 4]).batches(0, share=share)
 
 
 @given(lengths.filter(bool), st.integers(1, 9))

@@ -37,9 +37,10 @@ def make_run(tiny: Any, tmp_path: Path) -> MakeRun:
         folder: Path = tmp_path / "run",
         resume: Any = None,
         data: Any = tiny,
+        plugins: tuple[str, ...] = ("hierarchical_fixed",),
     ) -> Run:
         folder.mkdir(exist_ok=True)
-        registry, sources = load_plugins(["hierarchical_fixed"])
+        registry, sources = load_plugins(plugins)
         corpora = {"data.train": data.train, "data.dev": data.dev}
         layers = [("quick", nest({**QUICK, **corpora})), ("test", nest(settings or {}))]
         config = resolve(registry.recipes["hierarchical_fixed"].value, layers)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import ctckit
-from ctckit import Action, Emissions, EpochResult, Finding, Progress, StepResult
+from ctckit import Action, Batch, Emissions, EpochResult, Finding, Progress, StepResult
 
 WHY = Finding(rule="planted", severity="warning", message="because", evidence={"x": 1.5})
 
@@ -45,6 +45,24 @@ class GoodPenalty(ctckit.Penalty):
 
     def observe_step(self, step: StepResult) -> None:
         self.offset -= 0.01 * step.blank_mass
+
+
+@dataclass
+class GoodRegularizer(ctckit.Regularizer):
+    """Wants certainty, less so after every epoch."""
+
+    weight: float = 0.1
+    scale: float = field(default=1.0, init=False, repr=False)
+    STATE: ClassVar[tuple[str, ...]] = ("scale",)
+
+    def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
+        real_TB = torch.arange(len(emissions.logits_TBC))[:, None] < emissions.lengths_B[None]
+        log_probs_TBC = emissions.logits_TBC.log_softmax(-1)
+        entropy_TB = -(log_probs_TBC.exp() * log_probs_TBC).sum(-1)
+        return self.weight * self.scale * entropy_TB[real_TB].sum() / batch.target_lengths_B.sum()
+
+    def observe(self, epoch: EpochResult) -> None:
+        self.scale *= 0.9
 
 
 @dataclass
@@ -249,6 +267,46 @@ class ThirdDomain(GoodPenalty):
     domain: str = "blank"  # type: ignore[assignment]
 
 
+@dataclass
+class LogitClassShifts(ctckit.Penalty):
+    """Shifts classes, and says that it shifts logits."""
+
+    def shift(self, at: Progress) -> float:
+        return 0.0
+
+    def class_shifts(self, at: Progress) -> Tensor | None:
+        return torch.tensor([-1.0, 0.0, 0.0, 0.0, 0.0])
+
+
+# --- regularizers ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class InfiniteTerm(GoodRegularizer):
+    """Takes the logarithm of a probability that may be nothing."""
+
+    def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
+        real_TB = torch.arange(len(emissions.logits_TBC))[:, None] < emissions.lengths_B[None]
+        probs_TBC = emissions.logits_TBC.softmax(-1)
+        return -(probs_TBC * probs_TBC.log()).sum(-1)[real_TB].sum()
+
+
+@dataclass
+class TermOfPadding(GoodRegularizer):
+    def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
+        return self.weight * emissions.logits_TBC.logsumexp(-1).mean()
+
+
+@dataclass
+class LearningTerm(GoodRegularizer):
+    STATE: ClassVar[tuple[str, ...]] = ("scale", "calls")
+    calls: int = field(default=0, init=False, repr=False)
+
+    def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
+        self.calls += 1
+        return super().term(emissions, batch, at)
+
+
 # --- monitors ----------------------------------------------------------------------------------------------
 
 
@@ -448,5 +506,9 @@ FAULTS: tuple[tuple[str, Any, Literal["alone", "among others"]], ...] = (
     ("dropout_can_be_set", StuckDropout, "alone"),
     ("state_goes_into_a_fresh_twin", ForgetfulModel, "alone"),
     ("blank_bias_moves_the_blank_alone", CopiedBias, "alone"),
+    ("class_shifts_are_a_path_shift_each", LogitClassShifts, "alone"),
+    ("term_is_a_finite_scalar", InfiniteTerm, "alone"),
+    ("term_ignores_padding", TermOfPadding, "alone"),
+    ("term_has_no_side_effects", LearningTerm, "alone"),
 )
 """Check, component that breaks it, and whether it breaks nothing else."""

@@ -5,15 +5,31 @@ import inspect
 from typing import Any
 
 import pytest
-from faults import FAULTS, CountingPenalty, GoodModel, GoodMonitor, GoodPenalty, GoodSchedule, HiddenState, NoText
+from faults import (
+    FAULTS,
+    CountingPenalty,
+    GoodModel,
+    GoodMonitor,
+    GoodPenalty,
+    GoodRegularizer,
+    GoodSchedule,
+    HiddenState,
+    NoText,
+)
 
 from ctckit.testing import ContractError, check_component, checks_for, parametrize_with_checks, run_checks
-from ctckit.testing.component_checks import MONITOR, PENALTY, SCHEDULE
+from ctckit.testing.component_checks import MONITOR, PENALTY, REGULARIZER, SCHEDULE
 from ctckit.testing.model_checks import MODEL
 
 
 @parametrize_with_checks(
-    [GoodSchedule(), GoodPenalty(value=-0.5), GoodMonitor, functools.partial(GoodModel, hidden_size=4)]
+    [
+        GoodSchedule(),
+        GoodPenalty(value=-0.5),
+        GoodRegularizer,
+        GoodMonitor,
+        functools.partial(GoodModel, hidden_size=4),
+    ]
 )
 def test_good_components_pass(component: Any, check: Any) -> None:
     check(component)
@@ -31,12 +47,12 @@ def test_each_check_catches_a_component_that_breaks_it(name: str, component: Any
 
 
 def test_every_check_has_its_fault() -> None:
-    checks = {function.__name__ for function in (*SCHEDULE, *PENALTY, *MONITOR, *MODEL)}
+    checks = {function.__name__ for function in (*SCHEDULE, *PENALTY, *REGULARIZER, *MONITOR, *MODEL)}
     assert checks == {name for name, _, _ in FAULTS}
 
 
 def test_every_check_says_what_it_promises() -> None:
-    for function in (*SCHEDULE, *PENALTY, *MONITOR, *MODEL):
+    for function in (*SCHEDULE, *PENALTY, *REGULARIZER, *MONITOR, *MODEL):
         assert inspect.getdoc(function), function.__name__
 
 
@@ -124,7 +140,7 @@ def test_one_list_of_expected_failures_serves_components_of_several_kinds() -> N
     ("component", "message"),
     [
         (GoodModel(2, 3), r"pass the class GoodModel or functools\.partial\(GoodModel, \.\.\.\)"),
-        (3, "3 is no component: pass a Schedule, Penalty or Monitor"),
+        (3, "3 is no component: pass a Schedule, Penalty, Regularizer or Monitor"),
         (functools.partial(GoodPenalty, -1.0), "give the parameters by name"),
     ],
     ids=["model instance", "number", "positional"],

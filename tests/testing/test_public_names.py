@@ -18,16 +18,17 @@ NAMES = set(
     """
     BLANK PLUGIN_API Action Auxiliary Batch CheckpointError ClipLength Component ConfigError CtckitError DataError
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
-    SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase StopTraining
-    TrainingError hookimpl
-    Course Diagnosis Observation State diagnose observation_of red_flags
+    Regularizer SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
+    StopTraining TrainingError hookimpl
+    Course Diagnosis Observation State ctc_loss diagnose observation_of red_flags
     """.split()  # noqa: SIM905
 )
 
 TESTING_NAMES = set(
     """
     Check ComponentReport ContractError InstalledPlugin Outcome TinyCorpus check_component check_plugin checks_for
-    installed_plugin make_epoch make_progress parametrize_with_checks run_checks tiny_corpus
+    installed_plugin make_epoch make_progress make_step parametrize_with_checks run_checks
+    tiny_corpus
     """.split()  # noqa: SIM905
 )
 
@@ -46,12 +47,20 @@ METHODS = {
         "state_dict": "(self)",
     },
     "Penalty": {
+        "class_shifts": "(self, at)",
         "load_state_dict": "(self, state)",
         "observe": "(self, epoch)",
+        "observe_emissions": "(self, emissions)",
         "observe_step": "(self, step)",
         "prepare": "(self, model)",
         "shift": "(self, at)",
         "state_dict": "(self)",
+    },
+    "Regularizer": {
+        "load_state_dict": "(self, state)",
+        "observe": "(self, epoch)",
+        "state_dict": "(self)",
+        "term": "(self, emissions, batch, at)",
     },
     "Monitor": {
         "load_state_dict": "(self, state)",
@@ -65,6 +74,7 @@ METHODS = {
         "penalty": "(self, name, cls, *, example=None)",
         "recipe": "(self, recipe)",
         "registering": "(self, plugin)",
+        "regularizer": "(self, name, cls, *, example=None)",
         "schedule": "(self, name, cls, *, example=None)",
     },
 }
@@ -77,7 +87,7 @@ FIELDS = {
     "Hypothesis": "clip_id reference tokens starts ends scores substitutions deletions insertions",
     "EpochResult": (
         "at train_loss train val auxiliary_losses plateau_loss gradient_norm learning_rate shift domain dropout "
-        "max_frames cropped seconds samples"
+        "max_frames cropped seconds samples terms clips module_gradients module_weights blank_bias blank_bias_start"
     ),
     "Finding": "rule severity message evidence advice source",
     "StopTraining": "finding",
