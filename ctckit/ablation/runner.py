@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -122,21 +121,29 @@ def run_all(jobs: Sequence[Job], machine: Machine, lock: int, say: Say) -> bool:
             child.process.wait()
 
 
-def _start(job: Job, machine: Machine, lock: int) -> _Child:
-    spent = spent_seconds(job.folder)
-    job.prepare()
-    (job.folder / FAILURE).unlink(missing_ok=True)
+def training_options(job: Job, machine: Machine) -> list[str]:
+    """Return what ``ctckit train`` is called with: to go on where there is a checkpoint, else from the beginning.
+
+    Raises:
+        DataError, CheckpointError: a stored run cannot be read.
+    """
     options = [f"--threads={machine.threads}", f"--device={machine.device}"]
     if job.minutes is not None:
-        options.append(f"--max-minutes={max(job.minutes - spent / 60.0, 1e-3):.6f}")
+        left = job.minutes - spent_seconds(job.folder) / 60.0
+        options.append(f"--max-minutes={max(left, 1e-3):.6f}")
     if (job.folder / "checkpoints" / "last.pt").is_file():
-        options.append(f"--resume={job.folder}")
-    else:
+        return [*options, f"--resume={job.folder}"]
+    options += [*(f"--plugin={name}" for name in job.plugins), f"--recipe={job.config.recipe}"]
+    return [*options, f"--config={job.folder / SETTINGS}", f"--out={job.folder}"]
+
+
+def _start(job: Job, machine: Machine, lock: int) -> _Child:
+    options = training_options(job, machine)
+    job.prepare()
+    (job.folder / FAILURE).unlink(missing_ok=True)
+    if not (job.folder / "checkpoints" / "last.pt").is_file():
         # it ended before its first checkpoint, so that there is nothing to go on from
         (job.folder / HISTORY).unlink(missing_ok=True)
-        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
-        options += [*(f"--plugin={name}" for name in job.plugins), f"--recipe={job.config.recipe}"]
-        options += [f"--config={job.folder / SETTINGS}", f"--out={job.folder}"]
     threads = str(machine.threads)
     with (job.folder / LOG).open("ab") as log:
         process = subprocess.Popen(

@@ -44,5 +44,5 @@ def _value(value: Any) -> str:
         parts = (f"{_key(key)} = {_value(item)}" for key, item in value.items() if item is not None)
         return f"{{{', '.join(parts)}}}"
     if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(_value(item) for item in value if item is not None)}]"
     return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

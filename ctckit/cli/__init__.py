@@ -18,10 +18,7 @@ VERBS = {
     "diagnose": ("ctckit.cli.diagnose:diagnose", "Say what state a run is in, why, and what to try."),
     "sweep": ("ctckit.cli.sweep:sweep", "Tune a decode-time blank shift on a dev corpus."),
     "compare": ("ctckit.cli.compare:compare", "Say whether one run is better than another, and how sure that is."),
-    "ablate": (
-        "ctckit.cli.ablate:ablate",
-        "Train variants with the same seeds and data, and compare them.",
-    ),
+    "ablate": ("ctckit.cli.ablate:ablate", "Train variants with the same seeds and data, and compare them."),
     "report": ("ctckit.cli.report:report", "Write the report of a run as one HTML file."),
     "data": ("ctckit.cli.data:data", "Import, inspect, split, simulate corpora."),
     "plugins": ("ctckit.cli.plugins:plugins", "List plugins, show what they offer, write and check your own."),
