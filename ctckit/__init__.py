@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StopTraining,
     )
     from ctckit.doctor.flags import red_flags
+    from ctckit.doctor.notices import notices
     from ctckit.doctor.observations import Observation, observation_of
     from ctckit.doctor.states import Course, Diagnosis, State, diagnose
     from ctckit.hookspecs import PLUGIN_API, hookimpl
@@ -56,6 +57,7 @@ _HOMES = {
     "StopTraining": "actions",
     "PLUGIN_API": "hookspecs",
     "red_flags": "doctor.flags",
+    "notices": "doctor.notices",
     "Observation": "doctor.observations",
     "observation_of": "doctor.observations",
     "Course": "doctor.states",
@@ -132,6 +134,7 @@ __all__ = [
     "ctc_loss",
     "diagnose",
     "hookimpl",
+    "notices",
     "observation_of",
     "red_flags",
 ]

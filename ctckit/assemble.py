@@ -31,7 +31,7 @@ from ctckit.doctor.plateau import unigram_plateau
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged, frequency_bands
-from ctckit.engine.history import History
+from ctckit.engine.history import Findings, History
 from ctckit.engine.run import ActivePhase, Run, load_weights
 from ctckit.errors import CheckpointError, ConfigError, DataError
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
@@ -173,6 +173,7 @@ def assemble(
         folder=folder,
         clock=Clock({name: phase.epochs for name, phase in config.phases.items()}),
         history=History(folder / "history.jsonl"),
+        findings=Findings(folder / "findings.jsonl"),
     )
     if resume is not None:
         run.restore(resume)

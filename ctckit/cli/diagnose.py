@@ -43,6 +43,7 @@ def diagnose(context: click.Context, run: Path, as_json: bool) -> None:
     and the rules that need them are left out.
     """
     from ctckit.doctor.flags import red_flags
+    from ctckit.doctor.notices import notices
     from ctckit.doctor.prescriptions import prescribe
     from ctckit.doctor.states import diagnose as judge
     from ctckit.errors import DataError
@@ -55,11 +56,11 @@ def diagnose(context: click.Context, run: Path, as_json: bool) -> None:
     except ValueError as error:
         raise DataError(f"{run}: {error}; there is nothing to diagnose") from error
     advice = prescribe(diagnosis, recorded)
-    flags = red_flags(recorded.observations)
+    flags, noticed = red_flags(recorded.observations), notices(recorded.observations)
     if as_json:
-        click.echo(json.dumps(_as_json(recorded, diagnosis, advice, flags), indent=2))
+        click.echo(json.dumps(_as_json(recorded, diagnosis, advice, (*flags, *noticed)), indent=2))
     else:
-        click.echo("\n".join(_lines(recorded, diagnosis, advice, flags)))
+        click.echo("\n".join(_lines(recorded, diagnosis, advice, flags, noticed)))
     context.exit(EXIT_CODES[diagnosis.severity])
 
 
@@ -112,7 +113,11 @@ def _as_json(
 
 
 def _lines(
-    recorded: Recorded, diagnosis: Diagnosis, advice: tuple[Advice, ...], flags: tuple[Finding, ...]
+    recorded: Recorded,
+    diagnosis: Diagnosis,
+    advice: tuple[Advice, ...],
+    flags: tuple[Finding, ...],
+    noticed: tuple[Finding, ...],
 ) -> list[str]:
     lines = [f"{recorded.name}: {diagnosis.headline}", f"  {diagnosis.why}"]
     course = ", ".join(
@@ -127,10 +132,13 @@ def _lines(
             lines += [f"  {number}. {one.change}", f"     {one.why}{source}"]
     else:
         lines.append("Nothing to change.")
-    if flags:
-        lines.append("The document's red flags and triggers that hold now:")
+    for title, found in (
+        ("The document's red flags and triggers that hold now:", flags),
+        ("What else the last epoch shows:", noticed),
+    ):
+        lines += [title] * bool(found)
         lines += [
-            f"  {flag.severity}: {flag.message}" + (f" ({flag.advice})" if flag.advice else "") for flag in flags
+            f"  {flag.severity}: {flag.message}" + (f" ({flag.advice})" if flag.advice else "") for flag in found
         ]
     if recorded.missing:
         lines.append(f"Not recorded, so not judged: {', '.join(recorded.missing)}.")

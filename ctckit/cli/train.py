@@ -83,7 +83,7 @@ def train(
     from ctckit.cli.device import choose_device
     from ctckit.cli.offers import unused
     from ctckit.engine.checkpoint import load_checkpoint
-    from ctckit.engine.history import finding_row, finite
+    from ctckit.engine.history import finite
     from ctckit.plugin_host import load_plugins
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -127,7 +127,7 @@ def train(
         dropped = [clip.clip_id for clip in assembled.dropped]
         run.history.append("run", **provenance(run, sources), dropped=dropped)
         for finding in findings:
-            run.history.append("finding", epoch=0, monitor="audit", **finding_row(finding))
+            run.note("audit", finding)
     else:
         run.history.append("resume", epoch=run.clock.now.epoch, update=run.clock.now.update)
     console.print(f"run {folder}: recipe {config.recipe}, {len(run.tokens)} classes, {chosen}")

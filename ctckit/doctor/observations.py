@@ -34,6 +34,7 @@ FIGURES = (
     "length_ratio",
     "empty_share",
     "infeasible",
+    "train_infeasible",
     "utterances",
     "overfit_ratio",
     "plateau_loss",
@@ -41,8 +42,16 @@ FIGURES = (
     "learning_rate",
     "shift",
     "dropout",
+    "blank_bias",
+    "blank_bias_start",
 )
 """Columns that rules use, under the names and in the units of ``ctckit.types`` and of the history."""
+
+OPTIONAL = frozenset({"dropout", "blank_bias", "blank_bias_start"})
+"""Columns that stay empty where a model or a phase has no such thing."""
+
+PARTS = ("module_gradients", "module_weights")
+"""Columns that hold a figure for each top-level part of the model."""
 
 DOCUMENT_COLUMNS = (
     "train_loss",
@@ -79,6 +88,8 @@ class Observation:
         phase: its name, or empty.
         domain: where the blank shift acts, or empty.
         not_finite: figures that were recorded as NaN or infinite.
+        module_gradients: mean gradient norm of each top-level part of the model, None where no loss reached it.
+        module_weights: norm of each part's weights.
 
     The other attributes are those of ``FIGURES``: losses in nats per token, rates and shares in per cent.
     """
@@ -102,6 +113,7 @@ class Observation:
     length_ratio: float | None = None
     empty_share: float | None = None
     infeasible: float | None = None
+    train_infeasible: float | None = None
     utterances: float | None = None
     overfit_ratio: float | None = None
     plateau_loss: float | None = None
@@ -109,6 +121,10 @@ class Observation:
     learning_rate: float | None = None
     shift: float | None = None
     dropout: float | None = None
+    blank_bias: float | None = None
+    blank_bias_start: float | None = None
+    module_gradients: Mapping[str, float | None] = field(default_factory=dict)
+    module_weights: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def fit(self) -> float | None:
@@ -190,13 +206,18 @@ def observation_of(epoch: EpochResult) -> Observation:
             "length_ratio": val.length_ratio,
             "empty_share": val.empty_share,
             "infeasible": val.infeasible,
+            "train_infeasible": epoch.train.infeasible,
             "utterances": val.utterances,
             "overfit_ratio": epoch.overfit_ratio,
             "plateau_loss": epoch.plateau_loss,
             "gradient_norm": epoch.gradient_norm,
             "learning_rate": epoch.learning_rate,
             "shift": epoch.shift,
-            **({} if epoch.dropout is None else {"dropout": epoch.dropout}),
+            "dropout": epoch.dropout,
+            "blank_bias": epoch.blank_bias,
+            "blank_bias_start": epoch.blank_bias_start,
+            "module_gradients": dict(epoch.module_gradients),
+            "module_weights": dict(epoch.module_weights),
         },
         f"epoch {epoch.at.epoch}",
     )
@@ -218,7 +239,7 @@ def from_row(row: Mapping[str, Any], place: str) -> Observation:
     figures: dict[str, float | None] = {}
     not_finite = []
     for name in FIGURES:
-        if name not in row or (row[name] is None and name == "dropout"):
+        if name not in row or (row[name] is None and name in OPTIONAL):
             continue
         value = row[name]
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
@@ -228,7 +249,19 @@ def from_row(row: Mapping[str, Any], place: str) -> Observation:
         else:
             figures[name] = float(value)
     texts = {name: str(row.get(name) or "") for name in ("phase", "domain")}
-    return Observation(epoch=number, not_finite=tuple(not_finite), **texts, **figures)  # type: ignore[arg-type]
+    parts = {name: _by_part(row.get(name), name, place) for name in PARTS}
+    return Observation(epoch=number, not_finite=tuple(not_finite), **texts, **figures, **parts)  # type: ignore[arg-type]
+
+
+def _by_part(value: Any, name: str, place: str) -> dict[str, float | None]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or any(
+        item is not None and (isinstance(item, bool) or not isinstance(item, (int, float)))
+        for item in value.values()
+    ):
+        raise DataError(f"{place}: '{name}' is {json.dumps(value)}, not an object of numbers")
+    return {str(part): item for part, item in value.items()}
 
 
 def recorded_from_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> Recorded:
@@ -307,7 +340,7 @@ def recorded_from_json(content: Any, path: Path) -> Recorded:
             for row in rows
         ]
         notes.append(f"{', '.join(shares)} never exceed 1.5: read as shares of one and multiplied by 100.")
-    unknown = sorted(present - set(FIGURES) - {"epoch", "phase", "stage", "domain"})
+    unknown = sorted(present - set(FIGURES) - set(PARTS) - {"epoch", "phase", "stage", "domain"})
     if unknown:
         notes.append(f"Columns that no rule uses: {', '.join(unknown)}.")
     observations = tuple(from_row(row, f"{path}, epoch {number}") for number, row in enumerate(rows, 1))
@@ -333,6 +366,6 @@ def _missing(observations: Sequence[Observation]) -> tuple[str, ...]:
     return tuple(
         name
         for name in FIGURES
-        if name != "dropout"
+        if name not in OPTIONAL
         and all(getattr(one, name) is None and name not in one.not_finite for one in observations)
     )

@@ -1,4 +1,4 @@
-"""The history of a run: JSON lines, one row an epoch, after a first row with the provenance."""
+"""The history of a run: JSON lines, one row an epoch, after a first row with the provenance; findings beside it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ctckit.errors import DataError
 from ctckit.types import EpochResult, Finding, Scores
 
 
-class History:
-    """Appends rows to a file. Each row has a ``kind``: run, resume, epoch, finding, action, end, test.
+class JsonLines:
+    """A file of JSON lines that is appended to, and cut back to what a checkpoint knows of.
 
     Args:
         path: the file; created with its first row.
@@ -37,20 +37,47 @@ class History:
         """
         if self.size < size:
             raise DataError(f"{self.path}: has {self.size} bytes, the checkpoint expects {size}; it was changed")
-        os.truncate(self.path, size)
+        if self.size > size:
+            os.truncate(self.path, size)
 
-    def append(self, kind: str, **values: Any) -> None:
+    def write(self, values: Mapping[str, Any]) -> None:
         """Write one row through to the file.
 
         Raises:
             DataError: the file cannot be written.
         """
-        row = json.dumps({"kind": kind, **finite(values)}, ensure_ascii=False, allow_nan=False)
+        row = json.dumps(finite(values), ensure_ascii=False, allow_nan=False)
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(row + "\n")
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written: {error.strerror}; make room and resume") from error
+
+
+class History(JsonLines):
+    """What happened in a run. Each row has a ``kind``: run, resume, epoch, finding, action, end, test."""
+
+    def append(self, kind: str, **values: Any) -> None:
+        """Write one row.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        self.write({"kind": kind, **values})
+
+
+class Findings(JsonLines):
+    """Every finding of a run, a row each, with the action taken on it; epoch 0 is before the first step."""
+
+    def append(self, epoch: int, monitor: str, outcome: Finding | Action) -> None:
+        """Write a finding, or an applied action with its finding.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        finding = outcome.finding if isinstance(outcome, Action) else outcome
+        action = _action(outcome) if isinstance(outcome, Action) else None
+        self.write({"epoch": epoch, "monitor": monitor, **finding_row(finding), "action": action})
 
 
 def score_row(scores: Scores) -> dict[str, Any]:
@@ -139,8 +166,12 @@ def finding_row(finding: Finding) -> dict[str, Any]:
 
 def action_row(action: Action) -> dict[str, Any]:
     """Flatten an action with the finding behind it."""
+    return {**_action(action), "finding": finding_row(action.finding)}
+
+
+def _action(action: Action) -> dict[str, Any]:
     values = {name: getattr(action, name) for name in action.__dataclass_fields__ if name != "finding"}
-    return {"action": type(action).__name__, **values, "finding": finding_row(action.finding)}
+    return {"action": type(action).__name__, **values}
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
 from ctckit.engine.augment import crop, mask_time, repeat
 from ctckit.engine.evaluate import evaluate, to_device
-from ctckit.engine.history import action_row, epoch_row, finding_row
+from ctckit.engine.history import epoch_row
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Best, EpochTotals, Run
 from ctckit.engine.step import parts_of, train_step
@@ -228,10 +228,10 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
                     )
                 if isinstance(outcome, Action):
                     run.adjustments = apply(outcome, run.adjustments)
-                    run.history.append("action", epoch=result.at.epoch, monitor=name, **action_row(outcome))
+                    run.note(name, outcome)
                     display.finding(outcome.finding, outcome)
                 else:
-                    run.history.append("finding", epoch=result.at.epoch, monitor=name, **finding_row(outcome))
+                    run.note(name, outcome)
                     display.finding(outcome, None)
     run.configure_phase()
     keep, run.adjustments = run.adjustments.keep, replace(run.adjustments, keep=())

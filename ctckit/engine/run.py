@@ -13,18 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ctckit.actions import Action
 from ctckit.config import Config
 from ctckit.data import Loader
 from ctckit.engine.apply import Adjustments
 from ctckit.engine.checkpoint import save_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged
-from ctckit.engine.history import History
+from ctckit.engine.history import Findings, History, action_row, finding_row
 from ctckit.errors import CheckpointError, PluginError
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, dropout_layers
 from ctckit.loss import Objective, Term
 from ctckit.recipe import Phase
-from ctckit.types import BLANK, Batch, Domain, Emissions
+from ctckit.types import BLANK, Batch, Domain, Emissions, Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Run:
     folder: Path
     clock: Clock
     history: History
+    findings: Findings
     adjustments: Adjustments = field(default_factory=Adjustments)
     totals: EpochTotals = field(default_factory=EpochTotals)
     best: Best | None = None
@@ -245,6 +247,19 @@ class Run:
         for group in self.optimizer.param_groups:
             group["weight_decay"] = settings.weight_decay
 
+    def note(self, monitor: str, outcome: Finding | Action) -> None:
+        """Record a finding, or an applied action with its finding, in the history and among the findings.
+
+        Raises:
+            DataError: a file cannot be written.
+        """
+        epoch = self.clock.now.epoch
+        if isinstance(outcome, Action):
+            self.history.append("action", epoch=epoch, monitor=monitor, **action_row(outcome))
+        else:
+            self.history.append("finding", epoch=epoch, monitor=monitor, **finding_row(outcome))
+        self.findings.append(epoch, monitor, outcome)
+
     def save(self, name: str) -> Path:
         """Write ``checkpoints/<name>.pt``."""
         path = self.folder / "checkpoints" / f"{name}.pt"
@@ -252,7 +267,7 @@ class Run:
         return path
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to a checkpoint's state, and drop the history rows written after it.
+        """Go back to a checkpoint's state, and drop the rows written after it.
 
         Raises:
             CheckpointError: the checkpoint is of another run, or a part of its state does not fit.
@@ -292,6 +307,7 @@ class Run:
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self.history.truncate(state["history_size"])
+        self.findings.truncate(state["findings_size"])
         if self.clock.now.phase:
             self.configure_phase()
 
@@ -323,6 +339,7 @@ class Run:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "history_size": self.history.size,
+            "findings_size": self.findings.size,
             "judged_shift": self.judged_shift,
             "blank_bias_start": self.blank_bias_start,
             "threads": torch.get_num_threads(),

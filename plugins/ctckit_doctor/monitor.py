@@ -49,6 +49,10 @@ class Doctor(ctckit.Monitor):
             ``rate_factor``.
         fits_without_generalising: training loss below 0.5 and dev loss above 5; adds ``dropout_step``.
         contingency: more than 80 % blanks at epoch 15; penalty -5 and dropout 0.05, as section 7.2 has it.
+        vanishing_gradient: next to no gradient reaches a part of the model; advice alone, as for the next three.
+        idle_module: a part of the model that no loss reaches in this phase.
+        hidden_losses: clips without a CTC path, whose infinite losses are left out.
+        bias_learnt_away: a start bias of the blank that training has made up for.
         penalty_step: nats, negative.
         rate_factor: between 0 and 1.
         dropout_step: added up to 0.5.
@@ -67,6 +71,10 @@ class Doctor(ctckit.Monitor):
     wer_stalls: Mode = "advise"
     fits_without_generalising: Mode = "advise"
     contingency: Mode = "advise"
+    vanishing_gradient: Report = "advise"
+    idle_module: Report = "advise"
+    hidden_losses: Report = "advise"
+    bias_learnt_away: Report = "advise"
     penalty_step: float = -0.5
     rate_factor: float = 0.3
     dropout_step: float = 0.05
@@ -92,8 +100,9 @@ class Doctor(ctckit.Monitor):
         outcomes: list[Finding | Action] = []
         if self.state != "off":
             outcomes += self._state(epoch.at.epochs)
-        found = ctckit.red_flags(self.course.past)
-        flags = {flag.rule: flag for flag in found if self._modes()[flag.rule] != "off"}
+        found = ctckit.red_flags(self.course.past) + ctckit.notices(self.course.past)
+        modes = self._modes()
+        flags = {flag.rule: flag for flag in found if modes[flag.rule] != "off"}
         for rule, flag in flags.items():
             actions = self._actions(flag, now) if self._due(flag, now.epoch) else ()
             if actions:
@@ -115,6 +124,10 @@ class Doctor(ctckit.Monitor):
             "wer_stalls": self.wer_stalls,
             "fits_without_generalising": self.fits_without_generalising,
             "contingency": self.contingency,
+            "vanishing_gradient": self.vanishing_gradient,
+            "idle_module": self.idle_module,
+            "hidden_losses": self.hidden_losses,
+            "bias_learnt_away": self.bias_learnt_away,
         }
 
     def state_dict(self) -> dict[str, Any]:

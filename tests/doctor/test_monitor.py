@@ -220,6 +220,14 @@ def test_findings_reach_history_console_and_resume(
     assert result.exit_code == 0, result.output
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     said = [row for row in rows if row["kind"] == "finding" and row["monitor"] == "doctor"]
+    kept = [json.loads(line) for line in (folder / "findings.jsonl").read_text().splitlines()]
+    beside = [
+        {key: value for key, value in row.items() if key != "kind"} for row in rows if row["kind"] == "finding"
+    ]
+    assert [{key: value for key, value in row.items() if key != "action"} for row in kept] == beside
+    early = [row for row in kept if row["epoch"] == 0]
+    assert early
+    assert {row["monitor"] for row in early} == {"audit"}
     assert said[0]["rule"] == "state"
     assert said[0]["epoch"] == 1
     assert said[0]["evidence"]["state"] == "PLATEAU"

@@ -123,7 +123,7 @@ def test_every_epoch_row_has_the_figures(make_run: Any, silent: Any) -> None:
         assert row["module_weights"]["projection"] > 1.0
         assert row["blank_bias_start"] == -4.0
         assert row["blank_bias_drift"] == pytest.approx(row["blank_bias"] + 4.0)
-    assert rows[-1]["blank_bias"] == pytest.approx(float(run.model.blank_bias()))
+    assert rows[-1]["blank_bias"] == pytest.approx(run.blank_bias())
     assert rows[0]["blank_bias_drift"] != 0.0
 
 

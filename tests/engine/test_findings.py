@@ -1,0 +1,92 @@
+"""``findings.jsonl``: every finding as data, with what was done about it, consistent with the checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctckit import Action, DataError, EpochResult, Finding, Monitor, ShiftPenalty
+from ctckit.engine.checkpoint import load_checkpoint
+from ctckit.engine.history import read_history
+from ctckit.engine.loop import fit
+
+QUICK = {"phases.*.epochs": 1}
+
+
+@dataclass
+class Talking(Monitor):
+    """Says something after every epoch, and acts in the second."""
+
+    def observe(self, epoch: EpochResult) -> Sequence[Finding | Action]:
+        said = Finding("said", "info", f"epoch {epoch.at.epoch}", {"loss": epoch.train_loss}, "listen", "a test")
+        return [said, ShiftPenalty(said, by=-0.5)] if epoch.at.epoch == 2 else [said]
+
+
+def talking(run: Any) -> Any:
+    run.monitors = {"talking": Talking()}
+    return run
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "findings.jsonl").read_text().splitlines()]
+
+
+def test_each_finding_is_a_row_with_the_action_taken_on_it(make_run: Any, silent: Any) -> None:
+    run = talking(make_run(QUICK))
+    run.note("audit", Finding("early", "warning", "before the first step"))
+    fit(run, silent)
+    rows = read(run.folder)
+    assert [(row["epoch"], row["monitor"], row["rule"]) for row in rows] == [
+        (0, "audit", "early"),
+        *((epoch, "talking", "said") for epoch in (1, 2, 2, 3, 4)),
+    ]
+    assert [row["action"] for row in rows] == [None, None, None, {"action": "ShiftPenalty", "by": -0.5}, None, None]
+    assert rows[1]["evidence"]["loss"] > 0
+    assert (rows[1]["severity"], rows[1]["message"]) == ("info", "epoch 1")
+    assert (rows[1]["advice"], rows[1]["source"]) == ("listen", "a test")
+    # the history has them too, where its readers look for them
+    beside = [row for row in read_history(run.history.path) if row["kind"] in ("finding", "action")]
+    assert [row["epoch"] for row in beside] == [row["epoch"] for row in rows]
+
+
+def test_findings_after_the_checkpoint_are_dropped_on_resume(make_run: Any, silent: Any) -> None:
+    run = talking(make_run(QUICK))
+    fit(run, silent)
+    before = read(run.folder)
+    state = load_checkpoint(run.folder / "checkpoints/last.pt")
+    run.note("late", Finding("late", "info", "after the checkpoint"))
+    assert len(read(run.folder)) == len(before) + 1
+    run.restore(state)
+    assert read(run.folder) == before
+
+
+def test_a_run_in_two_pieces_has_the_findings_of_one(make_run: Any, silent: Any, tmp_path: Path) -> None:
+    whole = make_run(folder=tmp_path / "whole")
+    fit(whole, silent)
+
+    class Interrupting(type(silent)):  # type: ignore[misc]
+        def epoch(self, result: Any, best: bool) -> None:
+            super().epoch(result, best)
+            if result.at.epoch == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    fit(make_run(folder=tmp_path / "parts"), Interrupting())
+    second = make_run(folder=tmp_path / "parts", resume=load_checkpoint(tmp_path / "parts/checkpoints/last.pt"))
+    fit(second, silent)
+    assert read(tmp_path / "whole")
+    assert read(tmp_path / "parts") == read(tmp_path / "whole")
+
+
+def test_findings_that_were_cut_are_refused(make_run: Any, silent: Any) -> None:
+    run = make_run(QUICK)
+    fit(run, silent)
+    (run.folder / "findings.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"findings\.jsonl: has 0 bytes, the checkpoint expects"):
+        make_run(QUICK, resume=load_checkpoint(run.folder / "checkpoints/last.pt"))
