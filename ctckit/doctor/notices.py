@@ -126,7 +126,7 @@ def _bias_learnt_away(past: Past) -> Finding | None:
         return None
     text = f"the bias of the blank started at {start:g} and stands at {bias:.2f}"
     if outvoted:
-        text += f", and yet {now.raw_blank_ratio:.1f} % of frames are blank again"
+        text += f"; {now.raw_blank_ratio:.1f} % of frames are blank again, so the other weights have made up for it"
     return _finding(
         "bias_learnt_away",
         "info",

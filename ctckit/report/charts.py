@@ -24,6 +24,8 @@ def charts(summary: Summary) -> tuple[Chart, ...]:
         _blanks(summary),
         _emitted(summary),
         _labels(summary),
+        _coverage(summary),
+        _entropy(summary),
         _learning_rate(summary),
         _shift(summary),
         _overfit(summary),
@@ -173,6 +175,34 @@ def _labels(summary: Summary) -> Chart:
     )
 
 
+def _coverage(summary: Summary) -> Chart:
+    return Chart(
+        "coverage",
+        "Coverage by frequency",
+        "% of labels",
+        "Labels of the references emitted at least once, in thirds by how often training has them. Rare ones come "
+        "last; where the frequent ones alone come, it is data that lacks.",
+        (
+            _line(summary, "frequent", "a", lambda e: e.dev.coverage_frequent),
+            _line(summary, "medium", "b", lambda e: e.dev.coverage_medium),
+            _line(summary, "rare", "d", lambda e: e.dev.coverage_rare),
+        ),
+        floor=0.0,
+    )
+
+
+def _entropy(summary: Summary) -> Chart:
+    return Chart(
+        "entropy",
+        "Entropy of the frames",
+        "nats",
+        "Mean over dev frames, under the shift. On the plateau every frame has that of the label frequencies; it "
+        "falls as frames are decided.",
+        (_line(summary, "entropy", "a", lambda e: e.dev.entropy),),
+        floor=0.0,
+    )
+
+
 def _learning_rate(summary: Summary) -> Chart:
     rates = [e.learning_rate for e in summary.epochs if e.learning_rate]
     spread = max(rates) / min(rates) if rates else 1.0
@@ -193,8 +223,17 @@ def _shift(summary: Summary) -> Chart:
         "shift",
         "Blank shift",
         "nats",
-        f"Added to blank during training ({' and '.join(domains)} domain)." if domains else "No shift in force.",
-        (_line(summary, "blank shift", "a", lambda e: e.shift),),
+        (f"Added to blank during training ({' and '.join(domains)} domain)." if domains else "No shift in force.")
+        + (
+            " The bias is the model's own, and learnt."
+            if any(e.blank_bias is not None for e in summary.epochs)
+            else ""
+        ),
+        (
+            _line(summary, "blank shift", "a", lambda e: e.shift),
+            _line(summary, "bias of the blank", "b", lambda e: e.blank_bias),
+            _line(summary, "where the bias began", "reference", lambda e: e.blank_bias_start),
+        ),
     )
 
 
@@ -212,6 +251,7 @@ def _overfit(summary: Summary) -> Chart:
 
 
 def _gradient(summary: Summary) -> Chart:
+    parts = list(dict.fromkeys(part for epoch in summary.epochs for part in epoch.module_gradients))
     clip = summary.config.get("gradient_clip")
     limit = (
         (Series("clipped at", (float(clip),) * len(summary.epochs), "reference"),)
@@ -222,9 +262,18 @@ def _gradient(summary: Summary) -> Chart:
         "gradient",
         "Gradient norm",
         "L2 norm",
-        "Mean over the epoch, before clipping.",
+        "Mean over the epoch, before clipping; of the whole model and of its parts. A part 10^4 times below the "
+        "others does not learn."
+        if parts
+        else "Mean over the epoch, before clipping.",
         (
             _line(summary, "gradient norm", "a", lambda e: e.gradient_norm),
+            *(
+                Series(
+                    part, tuple(epoch.module_gradients.get(part) for epoch in summary.epochs), "bcdef"[index % 5]
+                )
+                for index, part in enumerate(parts)
+            ),
             *limit,
         ),
         scale="log",

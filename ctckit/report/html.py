@@ -238,12 +238,16 @@ def measures(summary: Summary) -> list[Row]:
         ("Length ratio", "emitted over reference tokens; 1 is right", lambda e: figure(e.dev.length_ratio, 2)),
         ("Empty hypotheses", "", lambda e: figure(e.dev.empty_share, 1, " %")),
         ("Label coverage", "labels emitted at least once", lambda e: figure(e.dev.label_coverage, 1, " %")),
+        ("rare, medium, frequent", "thirds by frequency in training", _coverage),
+        ("Entropy", "nats, mean over frames", lambda e: figure(e.dev.entropy, 2)),
         ("Blank frames", "", lambda e: figure(e.dev.blank_ratio, 1, " %")),
         ("1 - U/T", "what one-frame spikes have", lambda e: figure(e.dev.blank_reference, 1, " %")),
         ("Label frames a token", "1 is a one-frame spike", lambda e: figure(e.dev.frames_a_token, 2)),
         ("Reading", "", lambda e: blank_reading(e.dev) or DASH),
         ("Learning rate", "", lambda e: short(e.learning_rate)),
         ("Blank shift", "nats, in training", _shift),
+        ("Bias of the blank", "nats, and where it began", _bias),
+        ("Weakest gradient", "of the model's parts, before clipping", _weakest),
     )
     return [Row(name, tuple(cell(moment.epoch) for moment in moments(summary)), note) for name, note, cell in plan]
 
@@ -257,6 +261,21 @@ def _shift(epoch: Epoch) -> str:
     if epoch.shift is None:
         return DASH
     return f"{epoch.shift:.3g} {epoch.domain}".strip() if epoch.shift else "0"
+
+
+def _coverage(epoch: Epoch) -> str:
+    bands = (epoch.dev.coverage_rare, epoch.dev.coverage_medium, epoch.dev.coverage_frequent)
+    return DASH if bands == (None, None, None) else ", ".join(figure(band, 0, " %") for band in bands)
+
+
+def _bias(epoch: Epoch) -> str:
+    return _course(figure(epoch.blank_bias_start, 2), figure(epoch.blank_bias, 2))
+
+
+def _weakest(epoch: Epoch) -> str:
+    known = {part: norm for part, norm in epoch.module_gradients.items() if norm is not None}
+    part = min(known, key=lambda name: known[name], default=None)
+    return DASH if part is None else f"{part} {short(known[part])}"
 
 
 NAMES = {
@@ -415,17 +434,25 @@ def _epoch_columns(summary: Summary) -> Iterator[tuple[str, Callable[[Epoch], st
     yield "empty %", lambda e: figure(e.dev.empty_share)
     yield "labels", lambda e: whole(e.dev.unique_nonblank)
     yield "coverage %", lambda e: figure(e.dev.label_coverage)
+    yield "of rare %", lambda e: figure(e.dev.coverage_rare)
+    yield "of medium %", lambda e: figure(e.dev.coverage_medium)
+    yield "of frequent %", lambda e: figure(e.dev.coverage_frequent)
+    yield "entropy", lambda e: figure(e.dev.entropy, 3)
     yield "blank %", lambda e: figure(e.dev.blank_ratio)
     yield "raw blank %", lambda e: figure(e.dev.raw_blank_ratio)
     yield "1 - U/T %", lambda e: figure(e.dev.blank_reference)
     yield "blank mass", lambda e: figure(e.dev.blank_mass, 3)
     yield "gradient norm", lambda e: short(e.gradient_norm)
+    for part in dict.fromkeys(part for epoch in summary.epochs for part in epoch.module_gradients):
+        yield f"of {part}", lambda e, part=part: short(e.module_gradients.get(part))  # type: ignore[misc]
     yield "learning rate", lambda e: short(e.learning_rate)
     yield "shift", _shift
+    yield "blank bias", lambda e: figure(e.blank_bias, 2)
     yield "dropout", lambda e: short(e.dropout)
     yield "max frames", lambda e: whole(e.max_frames)
     yield "cropped", lambda e: whole(e.cropped)
     yield "infeasible", lambda e: whole(e.dev.infeasible)
+    yield "infeasible, training", lambda e: whole(e.train_infeasible)
     yield "updates", lambda e: whole(e.update)
     yield "frames", lambda e: whole(e.frames)
     yield "seconds", lambda e: figure(e.seconds)

@@ -44,6 +44,10 @@ class Scores:
     empty_share: float | None
     sentence_error_rate: float | None
     infeasible: float | None
+    entropy: float | None
+    coverage_rare: float | None
+    coverage_medium: float | None
+    coverage_frequent: float | None
     collapsed: bool
 
     @property
@@ -83,6 +87,7 @@ class Epoch:
         on_plateau: whether the network did no better than one fixed distribution for every frame.
         auxiliary_losses: of the auxiliary heads, by name.
         domain: where the blank shift acts; empty if not recorded.
+        module_gradients: mean gradient norm of each top-level part of the model, None where no loss reached it.
 
     The other figures are those of the history's row, None where not finite or not recorded.
     """
@@ -93,17 +98,21 @@ class Epoch:
     on_plateau: bool
     auxiliary_losses: Mapping[str, float | None]
     domain: str
+    module_gradients: Mapping[str, float | None]
     phase_epoch: float | None
     update: float | None
     frames: float | None
     train_loss: float | None
     train_eval_loss: float | None
     train_wer: float | None
+    train_infeasible: float | None
     plateau_loss: float | None
     overfit_ratio: float | None
     gradient_norm: float | None
     learning_rate: float | None
     shift: float | None
+    blank_bias: float | None
+    blank_bias_start: float | None
     dropout: float | None
     max_frames: float | None
     cropped: float | None
@@ -432,10 +441,11 @@ def _scores(row: _Row, wer: str, loss: str) -> Scores:
 
 
 def _epoch(row: _Row) -> Epoch:
-    own = ("epoch", "phase", "dev", "on_plateau", "auxiliary_losses", "domain")
+    own = ("epoch", "phase", "dev", "on_plateau", "auxiliary_losses", "domain", "module_gradients")
     values: dict[str, Any] = {
         field.name: row.number(field.name) for field in fields(Epoch) if field.name not in own
     }
+    parts = _Row(row.table("module_gradients"), f"{row.place}, 'module_gradients'")
     heads = [key for key in row.values if key.endswith("_loss") and key not in LOSSES]
     return Epoch(
         epoch=row.integer("epoch"),
@@ -444,6 +454,7 @@ def _epoch(row: _Row) -> Epoch:
         on_plateau=row.flag("on_plateau"),
         auxiliary_losses={key.removesuffix("_loss"): row.number(key) for key in heads},
         domain=row.text("domain"),
+        module_gradients={part: parts.number(part) for part in parts.values},
         **values,
     )
 

@@ -298,5 +298,12 @@ def _scores_json(scores: Scores) -> dict[str, Any]:
         "blank_reading": blank_reading(scores),
         "length_ratio": scores.length_ratio,
         "label_coverage": scores.label_coverage,
+        "coverage_by_frequency": {
+            "rare": scores.coverage_rare,
+            "medium": scores.coverage_medium,
+            "frequent": scores.coverage_frequent,
+        },
+        "entropy": scores.entropy,
+        "infeasible": scores.infeasible,
         "collapsed": scores.collapsed,
     }

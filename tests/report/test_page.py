@@ -150,6 +150,33 @@ def test_charts_have_titles_descriptions_and_data_for_the_cursor() -> None:
     assert [words(mark.find("title")) for mark in marks] == ["left the plateau in epoch 3", "best epoch 4"]
 
 
+MONITORED = {
+    "entropy": 1.25,
+    "coverage_rare": 12.5,
+    "coverage_medium": None,
+    "coverage_frequent": 87.5,
+    "train_infeasible": 3,
+    "module_gradients": {"front<end>": 1e-6, "head": 2.5, "unused": None},
+    "blank_bias": -7.25,
+    "blank_bias_start": -8.0,
+}
+
+
+def test_what_the_monitors_measure_is_shown_where_it_was_recorded() -> None:
+    page = page_of([run_row(), *(epoch_row(n, 2.0, (100, 100, 50), **MONITORED) for n in (1, 2))])
+    root = tree_of(page)
+    titles = [words(title) for title in root.iter("{http://www.w3.org/2000/svg}title")] or [
+        words(title) for title in root.iter("title")
+    ]
+    assert {"Coverage by frequency", "Entropy of the frames"} <= set(titles)
+    text = words(root)
+    for shown in ("12 %, \u2013, 88 %", "-8.00 to -7.25", "front<end> 1e-06", "of front<end>", "bias of the blank"):
+        assert shown in text, shown
+    before = page_of(LEFT)
+    assert "Coverage by frequency" not in before
+    assert "Entropy of the frames" not in before
+
+
 def test_moments_and_phases() -> None:
     tree = tree_of(page_of(LEFT))
     tables = list(tree.iter("table"))
