@@ -33,6 +33,13 @@ EXIT_CODES = {"audit": {0, 10}, "diagnose": {0, 10}}
 """Verbs that tell by their exit code what they found; a corpus this small deserves a warning."""
 
 
+def toml_block(*, plan: bool) -> str:
+    """The settings file that README.md prints, or the plan of an ablation."""
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (found,) = [block for block in blocks if ("[variants." in block) == plan]
+    return str(found)
+
+
 def commands() -> list[list[str]]:
     """`ctckit` lines of fenced blocks, then of inline code."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,8 +83,11 @@ def test_the_readme_has_commands() -> None:
 
 
 def test_every_command_of_the_readme_runs(place: Path) -> None:
+    (place / "penalties.toml").write_text(toml_block(plan=True))
     for command in commands():
-        short = SHORT if command[1] == "train" else []
+        short = SHORT if command[1] in ("train", "ablate") else []
+        if command[1] == "ablate":
+            short = [*short, "--data", "all.h5", "--dev", "all.h5"]
         done: Any = subprocess.run(
             [sys.executable, "-m", *command, *short], cwd=place, capture_output=True, text=True, check=False
         )
@@ -86,8 +96,7 @@ def test_every_command_of_the_readme_runs(place: Path) -> None:
 
 
 def test_the_settings_file_of_the_readme_is_valid(place: Path) -> None:
-    (toml,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    (place / "run.toml").write_text(toml)
+    (place / "run.toml").write_text(toml_block(plan=False))
     command = ["ctckit", "train", "--config", "run.toml", "--data", "all.h5", "--dev", "all.h5", "--dry-run"]
     done = subprocess.run(
         [sys.executable, "-m", *command, *SHORT], cwd=place, capture_output=True, text=True, check=False

@@ -141,6 +141,7 @@ def resolve_jobs(
     import tomllib
 
     import torch
+    from rich.console import Console
 
     from ctckit.ablation.job import Job
     from ctckit.ablation.toml import as_toml
@@ -150,13 +151,16 @@ def resolve_jobs(
     from ctckit.errors import ConfigError, CtckitError, DataError
 
     variants: list[list[Job]] = []
-    for name in names:
+    silent = Console(quiet=True)
+    for number, name in enumerate(names):
+        # what is said of the first, such as that there is no data, is true of all
+        told = console if number == 0 else silent
         variant = plan.variants[name]
         plugins = plan.plugins if variant.plugins is None else variant.plugins
         try:
-            registry, sources = load_with_recipe(plugins or (), console)
+            registry, sources = load_with_recipe(plugins or (), told)
             recipe = choose_recipe(registry, variant.recipe or plan.recipe)
-            config = configure(recipe, [*plan.layers_of(name, path), *last], console)
+            config = configure(recipe, [*plan.layers_of(name, path), *last], told)
             assembled = assemble(config, registry, sources, out, torch.device("cpu"))
         except CtckitError as error:
             raise type(error)(f"variant '{name}': {error}") from error

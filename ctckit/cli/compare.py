@@ -12,11 +12,15 @@ import click
 from ctckit.cli.examples import examples
 
 if TYPE_CHECKING:
-    from ctckit.doctor.bootstrap import Comparison
+    from ctckit.doctor.bootstrap import Comparison, Estimate
+    from ctckit.report.summary import Summary
 
 
 @click.command(
-    epilog=examples("ctckit compare runs/A runs/B", "ctckit compare runs/A runs/B runs/C --data test.h5 --json"),
+    epilog=examples(
+        "ctckit compare runs/A runs/B",
+        "ctckit compare runs/A runs/B runs/C --data test.h5 --html compared.html",
+    ),
 )
 @click.argument("runs", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN RUN...")
 @click.option(
@@ -25,29 +29,52 @@ if TYPE_CHECKING:
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True, help="Corpora drawn.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
+@click.option(
+    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with the curves overlaid."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON, curves included.")
 def compare(
-    runs: tuple[Path, ...], data: Path | None, resamples: int, seed: int, device: str, as_json: bool
+    runs: tuple[Path, ...],
+    data: Path | None,
+    resamples: int,
+    seed: int,
+    device: str,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
     """Say whether other runs are better than the first RUN, and how sure that is.
 
     Decodes one corpus with the best checkpoint of each run and resamples its utterances, the same ones for all runs
     (paired bootstrap): word errors and differences with 95 % intervals, and the probability that a run makes
-    fewer errors than the first. It knows the luck of the test clips, not that of the seed: train several.
+    fewer errors than the first. It knows the luck of the test clips, not that of the seed: train several, or let
+    `ctckit ablate` do so. Then come the curves of the histories, side by side.
     """
     from ctckit.doctor.bootstrap import compare as resample
     from ctckit.errors import ConfigError
+    from ctckit.report.comparison import STYLES, Compared, lines, write_comparison
 
     if len(runs) < 2:
         raise ConfigError("a comparison needs two runs or more")
+    if html is not None and len(runs) > len(STYLES):
+        raise ConfigError(f"--html: the curves of {len(STYLES)} runs can be told apart, not of {len(runs)}")
+    summaries = [_summary(run) for run in runs]
     corpus, errors, words = decoded_errors(runs, data, device)
     found = resample(errors, words, resamples=resamples, seed=seed)
-    rows = [_row(run, found, number) for number, run in enumerate(runs)]
+    rows = [
+        _row(run, summary, found, number) for number, (run, summary) in enumerate(zip(runs, summaries, strict=True))
+    ]
+    compared = [
+        Compared(str(run), _cells(found, number), summary)
+        for number, (run, summary) in enumerate(zip(runs, summaries, strict=True))
+    ]
+    caption = f"{corpus}: {len(words)} utterances, {sum(words)} tokens, {resamples} resamples"
+    if html is not None:
+        write_comparison(compared, f"{caption}; 95 % intervals", html)
     if as_json:
         outcome = {"corpus": str(corpus), "utterances": len(words), "tokens": sum(words), "runs": rows}
         click.echo(json.dumps({**outcome, "resamples": resamples, "seed": seed}, indent=2))
         return
-    click.echo(f"{corpus}: {len(words)} utterances, {sum(words)} tokens, {resamples} resamples")
+    click.echo(caption)
     width = max(len(str(run)) for run in runs)
     for number, row in enumerate(rows):
         rate, gap = row["wer"], row["difference"]
@@ -57,6 +84,10 @@ def compare(
             line += f"  P(better than the first) {row['better']:.3f}"
         left = row["left_plateau"]
         click.echo(line + ("" if left is None else f"  left the plateau in epoch {left}"))
+    for line in lines(compared):
+        click.echo(line)
+    if html is not None:
+        click.echo(str(html))
 
 
 def decoded_errors(
@@ -96,22 +127,35 @@ def decoded_errors(
     return path, errors, [len(tokens) for tokens in references.values()]
 
 
-def left_plateau(run: Path) -> int | None:
-    """The first epoch off the plateau; None where there is no history or none is off."""
-    from ctckit.cli.diagnose import read_recorded
-    from ctckit.doctor.states import on_plateau
+def _summary(run: Path) -> Summary | None:
+    """Read a run's history; None for a checkpoint alone."""
+    from ctckit.report.summary import HISTORY, read_summary
 
-    if not (run / "history.jsonl").is_file():
-        return None
-    observations = read_recorded(run).observations
-    return next((one.epoch for one in observations if on_plateau(one) is False), None)
+    return read_summary(run) if (run / HISTORY).is_file() else None
 
 
-def _row(run: Path, found: Comparison, number: int) -> dict[str, Any]:
+def _row(run: Path, summary: Summary | None, found: Comparison, number: int) -> dict[str, Any]:
+    from ctckit.report.comparison import curves
+
+    left = summary.left_plateau if summary else None
     return {
         "run": str(run),
         "wer": asdict(found.error_rates[number]),
         "difference": asdict(found.differences[number]),
         "better": None if number == 0 else found.better[number],
-        "left_plateau": left_plateau(run),
+        "left_plateau": left.epoch if left else None,
+        "curves": curves(summary) if summary else None,
+    }
+
+
+def _cells(found: Comparison, number: int) -> dict[str, str]:
+    """Format a run's figures for the page."""
+
+    def shown(one: Estimate, sign: str) -> str:
+        return f"{one.value:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
+
+    return {
+        "WER %": shown(found.error_rates[number], ""),
+        "against the first": shown(found.differences[number], "+") if number else "-",
+        "P(better)": f"{found.better[number]:.3f}" if number else "-",
     }

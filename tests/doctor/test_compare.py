@@ -82,7 +82,7 @@ def call(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["compare", *map(str, arguments)])
 
 
-def test_a_spoilt_run_is_worse(runs: tuple[Path, Path], tiny: Any) -> None:
+def test_a_spoilt_run_is_worse(runs: tuple[Path, Path], tiny: Any, tmp_path: Path) -> None:
     result = call(*runs, "--data", tiny.test, "--resamples", 500, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -94,9 +94,16 @@ def test_a_spoilt_run_is_worse(runs: tuple[Path, Path], tiny: Any) -> None:
     assert spoilt["difference"]["low"] > 0
     assert isinstance(good["left_plateau"], int)
     assert spoilt["left_plateau"] is None
-    text = call(*runs, "--resamples", 500).stdout
+    history = [json.loads(line) for line in (runs[0] / "history.jsonl").read_text().splitlines()]
+    assert good["curves"]["val_wer"] == [row["val_wer"] for row in history if row["kind"] == "epoch"]
+    assert spoilt["curves"] is None
+    page = tmp_path / "compared.html"
+    text = call(*runs, "--resamples", 500, "--html", page).stdout
     assert "dev.h5: 12 utterances" in text
     assert "P(better than the first) 0.000" in text
+    assert "WER on dev, %" in text
+    assert text.splitlines()[-1] == str(page)
+    assert "2 runs side by side" in page.read_text()
 
 
 def test_bad_input(runs: tuple[Path, Path], tmp_path: Path, make_quick: Callable[..., list[str]]) -> None:
@@ -104,4 +111,8 @@ def test_bad_input(runs: tuple[Path, Path], tmp_path: Path, make_quick: Callable
     assert result.exit_code == 2
     assert "two runs or more" in result.output
     assert call(runs[0], tmp_path / "none").exit_code == 5
+    result = call(*[runs[0]] * 7, "--html", tmp_path / "compared.html")
+    assert result.exit_code == 2
+    assert "the curves of 6 runs can be told apart, not of 7" in result.output
+    assert not (tmp_path / "compared.html").exists()
     assert call(*runs, "--data", tmp_path / "none.h5").exit_code == 3
