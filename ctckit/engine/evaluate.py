@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import torch
 from torch import Tensor
@@ -41,6 +41,20 @@ class Evaluation:
     hypotheses: tuple[Hypothesis, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FrameSums:
+    """What the real frames of some batches add up to; the figures are those of ``Scores``."""
+
+    frames: int = 0
+    blank_frames: int = 0
+    raw_blank_frames: int = 0
+    blank_mass: float = 0.0
+    entropy: float = 0.0
+
+    def __add__(self, other: FrameSums) -> FrameSums:
+        return FrameSums(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+
 @torch.inference_mode()
 def evaluate(
     model: Model,
@@ -62,8 +76,9 @@ def evaluate(
     training = model.training
     model.eval()
     decoded: list[Hypothesis] = []
-    loss = blank_mass = entropy = 0.0
-    frames = blank_frames = raw_blank_frames = infeasible = scored_tokens = 0
+    loss = 0.0
+    infeasible = scored_tokens = 0
+    sums = FrameSums()
     for host_batch in judged.loader.epoch(0):
         batch = to_device(host_batch, device)
         emissions = model(batch.features_BTF, batch.lengths_B)
@@ -74,13 +89,7 @@ def evaluate(
         loss += float(losses_B[has_path_B].double().sum())
         scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
         infeasible += int((~has_path_B).sum())
-        stats = ops.frame_stats(logits_TBC, lengths_B)
-        real_TB = torch.arange(logits_TBC.shape[0], device=device)[:, None] < lengths_B[None]
-        frames += int(lengths_B.sum())
-        blank_frames += int((stats.blank_logit_TB + shift >= stats.best_logit_TB)[real_TB].sum())
-        raw_blank_frames += int((stats.blank_logit_TB >= stats.best_logit_TB)[real_TB].sum())
-        blank_mass += float(blank_posterior(stats, shift)[real_TB].double().sum())
-        entropy += float(frame_entropy(logits_TBC, shift)[real_TB].double().sum())
+        sums += frame_sums(logits_TBC, lengths_B, shift)
         paths = ops.greedy(logits_TBC, lengths_B, shift)
         decoded += hypotheses(paths, host_batch, lengths_B.tolist(), tokens, judged.references)
     model.train(training)
@@ -96,19 +105,32 @@ def evaluate(
         utterances=len(decoded),
         wrong_utterances=sum(h.substitutions + h.deletions + h.insertions > 0 for h in decoded),
         empty_hypotheses=sum(not h.tokens for h in decoded),
-        frames=frames,
-        blank_frames=blank_frames,
-        raw_blank_frames=raw_blank_frames,
-        blank_mass=blank_mass / frames if frames else math.nan,
+        frames=sums.frames,
+        blank_frames=sums.blank_frames,
+        raw_blank_frames=sums.raw_blank_frames,
+        blank_mass=sums.blank_mass / sums.frames if sums.frames else math.nan,
         unique_nonblank=len(emitted),
         covered_labels=len(emitted & wanted),
         reference_labels=len(wanted),
         infeasible=infeasible,
-        entropy=entropy / frames if frames else math.nan,
+        entropy=sums.entropy / sums.frames if sums.frames else math.nan,
         band_labels=_by_band(wanted, judged.bands),
         covered_band_labels=_by_band(emitted & wanted, judged.bands),
     )
     return Evaluation(scores, tuple(decoded))
+
+
+def frame_sums(logits_TBC: Tensor, lengths_B: Tensor, shift: float) -> FrameSums:
+    """Sum what monitors want to know of frames under ``shift`` on the blank; decoding needs none of it."""
+    stats = ops.frame_stats(logits_TBC, lengths_B)
+    real_TB = torch.arange(logits_TBC.shape[0], device=lengths_B.device)[:, None] < lengths_B[None]
+    return FrameSums(
+        frames=int(lengths_B.sum()),
+        blank_frames=int((stats.blank_logit_TB + shift >= stats.best_logit_TB)[real_TB].sum()),
+        raw_blank_frames=int((stats.blank_logit_TB >= stats.best_logit_TB)[real_TB].sum()),
+        blank_mass=float(blank_posterior(stats, shift)[real_TB].double().sum()),
+        entropy=float(frame_entropy(logits_TBC, shift)[real_TB].double().sum()),
+    )
 
 
 def frame_entropy(logits_TBC: Tensor, shift: float) -> Tensor:

@@ -56,12 +56,7 @@ def train_step(
     parts = training_loss(emissions, batch, objective)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(parts.total)
-    gradients = {
-        part: [parameter.grad for parameter in parameters if parameter.grad is not None]
-        for part, parameters in parts_of(model).items()
-    }
-    norms = {part: nn.utils.get_total_norm(found) for part, found in gradients.items() if found}
-    norm = torch.linalg.vector_norm(torch.stack(list(norms.values())))
+    norm, module_gradients = gradient_norms(model)
     if not bool(torch.isfinite(norm)):
         raise TrainingError(_not_finite(model, batch))
     nn.utils.clip_grads_with_norm_(model.parameters(), gradient_clip, norm)
@@ -71,7 +66,7 @@ def train_step(
         auxiliary={name: loss.item() for name, loss in parts.auxiliary.items()},
         terms={name: term.item() for name, term in parts.terms.items()},
         gradient_norm=norm.item(),
-        module_gradients={part: value.item() for part, value in norms.items()},
+        module_gradients=module_gradients,
         blank_mass=mean_blank_mass(emissions),
         emissions=without_gradient(emissions),
     )
@@ -83,6 +78,17 @@ def without_gradient(emissions: Emissions) -> Emissions:
         Auxiliary(head.name, head.logits_TBC.detach(), head.lengths_B, head.weight) for head in emissions.auxiliary
     )
     return Emissions(emissions.logits_TBC.detach(), emissions.lengths_B, heads)
+
+
+def gradient_norms(model: nn.Module) -> tuple[Tensor, dict[str, float]]:
+    """Return the L2 norm of the whole gradient, a scalar, and that of each part of the model that has one."""
+    gradients = {
+        part: [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for part, parameters in parts_of(model).items()
+    }
+    norms = {part: nn.utils.get_total_norm(found) for part, found in gradients.items() if found}
+    norms_P = torch.stack(list(norms.values()))
+    return torch.linalg.vector_norm(norms_P), dict(zip(norms, norms_P.tolist(), strict=True))
 
 
 def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
