@@ -16,8 +16,8 @@ from ctckit.report.summary import HISTORY, read_summary
 
 IDENTITY, SETTINGS, LOG, FAILURE = "variant.json", "run.toml", "train.log", "failure.txt"
 
-ENDED = frozenset({"finished", "stopped by a monitor"})
-"""Reasons of a history's closing row after which nothing is left to do."""
+ENDED = frozenset({"finished", "stopped by a monitor", "out of time", "out of updates"})
+"""Reasons of a history's closing row after which nothing is left to do: only the ablation sets time and updates."""
 
 Status = Literal["ended", "failed", "unfinished", "not run"]
 
@@ -32,7 +32,8 @@ class Job:
         plugins: versions of all plugins, by what finds them.
         config: what to train.
         fingerprints: of the corpora, by part.
-        minutes: of training, or None for all phases.
+        minutes: of training, or None for any.
+        updates: optimiser steps, or None for any.
     """
 
     variant: str
@@ -40,12 +41,14 @@ class Job:
     plugins: Mapping[str, str]
     config: Config
     fingerprints: Mapping[str, str]
-    minutes: float | None
+    minutes: float | None = None
+    updates: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """What decides the outcome; a stored run with another identity is another run."""
         return {
             "minutes": self.minutes,
+            "updates": self.updates,
             "plugins": dict(self.plugins),
             "data": dict(self.fingerprints),
             "config": to_json(self.config),
@@ -105,8 +108,7 @@ def status_of(folder: Path) -> tuple[Status, str]:
         return "not run", ""
     ending = read_summary(folder).ending
     reason = str((ending or {}).get("reason", "no closing row"))
-    # only the ablation's own budget takes a run's time, and the whole of it
-    return ("ended" if reason in ENDED or reason == "out of time" else "unfinished"), reason
+    return ("ended" if reason in ENDED else "unfinished"), reason
 
 
 def spent_seconds(folder: Path) -> float:

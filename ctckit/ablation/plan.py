@@ -62,6 +62,9 @@ class Plan(Choices):
     minutes: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     """Training time of each run, all its pieces together; None lets every run finish its phases."""
 
+    updates: Annotated[int, Field(ge=1)] | None = None
+    """Optimiser steps of each run, which ends after the epoch in which they are done."""
+
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     """By name; the others are compared with the first."""
 
@@ -93,6 +96,8 @@ def read_plan(path: Path) -> Plan:
         raise ConfigError(f"{path}: {dotted} = {first['input']!r}: {message}") from None
     if len(set(plan.seeds)) < len(plan.seeds):
         raise ConfigError(f"{path}: seeds = {list(plan.seeds)}: one is there twice")
+    if plan.minutes is not None and plan.updates is not None:
+        raise ConfigError(f"{path}: there are minutes and updates; a budget is one of them")
     for name in plan.variants:
         _refuse_seed(plan.layers_of(name, path))
     return plan

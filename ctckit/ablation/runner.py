@@ -131,6 +131,8 @@ def training_options(job: Job, machine: Machine) -> list[str]:
     if job.minutes is not None:
         left = job.minutes - spent_seconds(job.folder) / 60.0
         options.append(f"--max-minutes={max(left, 1e-3):.6f}")
+    if job.updates is not None:
+        options.append(f"--max-updates={job.updates}")
     if (job.folder / "checkpoints" / "last.pt").is_file():
         return [*options, f"--resume={job.folder}"]
     options += [*(f"--plugin={name}" for name in job.plugins), f"--recipe={job.config.recipe}"]

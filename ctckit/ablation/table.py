@@ -76,7 +76,7 @@ class Table:
         corpus: that the error rates are of; empty while no run has ended.
         utterances: in it.
         tokens: of its references.
-        minutes: budget of each run, or None.
+        budget: of each run, in words.
         notes: what keeps the figures from being compared.
     """
 
@@ -84,7 +84,7 @@ class Table:
     corpus: str
     utterances: int
     tokens: int
-    minutes: float | None
+    budget: str
     notes: tuple[str, ...]
 
 
@@ -114,9 +114,15 @@ def build_table(plan: Plan, outcomes: Sequence[Outcome], *, resamples: int = 10_
         corpus=scored.corpus if scored else "",
         utterances=len(scored.utterances) if scored else 0,
         tokens=sum(one.tokens for one in scored.utterances) if scored else 0,
-        minutes=plan.minutes,
+        budget=_budget(plan),
         notes=tuple(_notes(plan, outcomes)),
     )
+
+
+def _budget(plan: Plan) -> str:
+    if plan.minutes is not None:
+        return f"{plan.minutes:g} minutes of training a run"
+    return "all phases" if plan.updates is None else f"{plan.updates} updates a run"
 
 
 def refuse_mixed(outcomes: Sequence[Outcome]) -> None:
@@ -221,8 +227,8 @@ def caption(table: Table) -> str:
     """Say what the error rates are of."""
     if not table.corpus:
         return "no run has ended yet"
-    budget = "all phases" if table.minutes is None else f"{table.minutes:g} minutes of training a run"
-    return f"{table.corpus}: {table.utterances} utterances, {table.tokens} tokens; {budget}; intervals are 95 %"
+    size = f"{table.utterances} utterances, {table.tokens} tokens"
+    return f"{table.corpus}: {size}; {table.budget}; intervals are 95 %"
 
 
 def as_markdown(table: Table) -> str:
@@ -240,7 +246,7 @@ def as_json(table: Table) -> dict[str, Any]:
         "corpus": table.corpus,
         "utterances": table.utterances,
         "tokens": table.tokens,
-        "minutes": table.minutes,
+        "budget": table.budget,
         "notes": list(table.notes),
         "variants": [
             {

@@ -25,7 +25,7 @@ INTERRUPTED = 130
 SYNTAX = """
 PLAN.toml:
   seeds = [1, 2]                     # every variant is trained with each
-  minutes = 6                        # of training for each run; without it, all phases
+  minutes = 6                        # of training for each run; or updates = 5000; or neither: all phases
   plugins = ["hierarchical_fixed"]   # as --plugin; there is also `recipe`, as --recipe
   set = ["model.hidden_size=128"]    # as --set
   [settings.data]                    # the same as tables, as in a RUN.toml
@@ -175,6 +175,7 @@ def resolve_jobs(
                 config=config.model_copy(update={"seed": seed}),
                 fingerprints=assembled.run.identity["fingerprints"],
                 minutes=plan.minutes,
+                updates=plan.updates,
             )
             for seed in plan.seeds
         ]

@@ -52,6 +52,9 @@ DEFAULT_PLUGIN = "hierarchical_fixed"
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; measured at the start by default.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop in time, ready to resume.")
+@click.option(
+    "--max-updates", type=click.IntRange(min=1), help="Stop after the epoch in which so many steps are taken."
+)
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--dry-run", is_flag=True, help="Take three steps, report time and memory, write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
@@ -68,6 +71,7 @@ def train(
     device: str,
     threads: int | None,
     max_minutes: float | None,
+    max_updates: int | None,
     resume: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -92,7 +96,8 @@ def train(
         fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run)
         if any(value is not None and value != () and value is not False for value in fresh):
             raise ConfigError(
-                "--resume goes on with the run's own settings; give only --device, --threads, --max-minutes, --json"
+                "--resume goes on with the run's own settings; give only --device, --threads, --max-minutes, "
+                "--max-updates, --json"
             )
         from ctckit.config import from_json
 
@@ -131,7 +136,7 @@ def train(
     else:
         run.history.append("resume", epoch=run.clock.now.epoch, update=run.clock.now.update)
     console.print(f"run {folder}: recipe {config.recipe}, {len(run.tokens)} classes, {chosen}")
-    ending = fit_shown(run, console, max_minutes)
+    ending = fit_shown(run, console, max_minutes, max_updates)
     summary = close(run, ending, chosen, console)
     if as_json:
         click.echo(json.dumps(finite(summary)))
@@ -261,14 +266,14 @@ def set_threads(run: Run, threads: int | None, console: Console) -> None:
         console.print(f"threads: {choice.threads} (a batch takes with {tried})")
 
 
-def fit_shown(run: Run, console: Console, max_minutes: float | None) -> Ending:
+def fit_shown(run: Run, console: Console, max_minutes: float | None, max_updates: int | None) -> Ending:
     """Train with a display."""
     from ctckit.cli.display import ConsoleDisplay
     from ctckit.engine.loop import fit
 
     seconds = float("inf") if max_minutes is None else max_minutes * 60.0
     with ConsoleDisplay(console) as display:
-        return fit(run, display, max_seconds=seconds)
+        return fit(run, display, max_seconds=seconds, max_updates=max_updates)
 
 
 def close(run: Run, ending: Ending, device: torch.device, console: Console) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from ctckit.types import EpochResult, Finding, StepResult
 SAMPLES = 5
 """Decoded dev clips that monitors are shown."""
 
-Reason = Literal["finished", "stopped by a monitor", "out of time", "interrupted"]
+Reason = Literal["finished", "stopped by a monitor", "out of time", "out of updates", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,10 @@ class Display(Protocol):
         """A monitor reported something, and perhaps had something done about it."""
 
 
-def fit(run: Run, display: Display, *, max_seconds: float = float("inf")) -> Ending:
-    """Train until the phases are done, a monitor stops the run, time is up, or somebody interrupts.
+def fit(run: Run, display: Display, *, max_seconds: float = float("inf"), max_updates: int | None = None) -> Ending:
+    """Train until the phases are done, a monitor stops the run, time or updates are up, or somebody interrupts.
+
+    Time ends training between two steps; updates end it after the epoch in which they are done.
 
     Whatever happens, ``checkpoints/last.pt`` is a state to resume from: between two epochs, or between two steps
     where the run was interrupted. On an error the weights before the failing step are kept as ``interrupted.pt``.
@@ -73,6 +75,8 @@ def fit(run: Run, display: Display, *, max_seconds: float = float("inf")) -> End
                 left = max_seconds - (time.monotonic() - began)
                 if run.adjustments.stop_training:
                     return end(run, "stopped by a monitor")
+                if max_updates is not None and run.clock.now.update >= max_updates:
+                    return end(run, "out of updates")
                 if left <= 0 or (epoch_seconds and left < epoch_seconds):
                     return end(run, "out of time")
                 if not start_epoch(run):
@@ -248,7 +252,7 @@ def is_better(result: EpochResult, best: Best | None) -> bool:
 
 def end(run: Run, reason: Reason) -> Ending:
     """Write the last checkpoint where an epoch was left in the middle, and the history's closing row."""
-    resumable = reason in ("out of time", "interrupted")
+    resumable = reason in ("out of time", "out of updates", "interrupted")
     if run.clock.mid_epoch:
         run.judged_shift = run.evaluation_shift()
         run.save("last")

@@ -13,7 +13,7 @@ from ctckit.errors import DataError
 
 HISTORY = "history.jsonl"
 
-RESUMABLE = frozenset({"interrupted", "out of time"})
+RESUMABLE = frozenset({"interrupted", "out of time", "out of updates"})
 """Reasons of a closing row after which the run can be resumed."""
 
 LOSSES = frozenset({"train_loss", "train_eval_loss", "val_loss", "plateau_loss"})

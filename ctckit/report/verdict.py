@@ -233,6 +233,8 @@ def ending(summary: Summary) -> str:
             return f"Interrupted after {done}; it can be resumed."
         case "out of time":
             return f"Ran out of time after {done}; it can be resumed."
+        case "out of updates":
+            return f"Took the updates it was given in {done}; it can be resumed."
         case "stopped by a monitor":
             return f"Stopped by a monitor after {done}."
         case reason:

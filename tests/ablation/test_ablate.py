@@ -24,10 +24,11 @@ from ctckit.errors import DataError
 
 PLAN = """
 seeds = [3]
+updates = 134
 set = ["model.hidden_size=16", "batch_size=4", "phases.*.schedule.lr=0.01"]
 [settings.phases]
 "*".epochs = 1
-exploration.epochs = 9
+exploration.epochs = 10
 [variants.none]
 set = ["phases.*.penalty=none"]
 [variants.path]
@@ -78,7 +79,9 @@ def test_the_table_has_what_the_histories_have(done: Done) -> None:
         assert row["wer"]["low"] <= test["wer"] <= row["wer"]["high"]
         assert run["blank_ratio"] == pytest.approx(test["blank_ratio"])
         assert run["deletion_rate"] == pytest.approx(test["deletion_rate"])
+        # 12 steps an epoch, so that the budget ends after the twelfth of 13
         assert run["updates"] == epochs[-1]["update"] == 12 * 12
+        assert run["reason"] == "out of updates"
         assert run["seconds"] == pytest.approx(sum(one["seconds"] for one in epochs))
         left = [one for one in epochs if not one["on_plateau"]]
         assert run["left_plateau"] == (left[0]["epoch"] if left else None)
@@ -118,7 +121,7 @@ def test_other_settings_under_the_same_name_are_refused(done: Done, tiny: Any) -
             "path-seed3: was trained with phases.warmup.penalty.value = -0.5, the plan says",
         ),
         ("hidden_size=16", "hidden_size=24", "model.hidden_size = 16, the plan says 24; delete the folder"),
-        ("seeds", "minutes = 1\nseeds", "none-seed3: was trained with minutes = null, the plan says 1.0"),
+        ("updates = 134", "", "none-seed3: was trained with updates = 134, the plan says null"),
     ):
         result = call(changed(done.plan, old, new), done.out, tiny)
         assert result.exit_code == 2

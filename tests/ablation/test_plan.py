@@ -36,6 +36,7 @@ def write(folder: Path, text: str) -> Path:
         ("seeds = [1, 2, 1]\n" + VARIANT, "one is there twice"),
         ("seeds = [-1]\n" + VARIANT, "seeds.0 = -1"),
         ("minutes = 0\n" + VARIANT, "minutes = 0"),
+        ("minutes = 1\nupdates = 9\n" + VARIANT, "a budget is one of them"),
         ("[variants.'a/b']", "variants.a/b"),
         ("[variants.'../b']", "variants.../b"),
         ("set = ['seed=3']\n" + VARIANT, "seed is set by the ablation"),

@@ -149,6 +149,18 @@ def test_same_seed_same_run_other_seed_other_run(make_run: Any, silent: Any, tmp
     assert losses[0] == losses[1] != losses[2]
 
 
+def test_updates_run_out_after_an_epoch_and_the_run_can_go_on(make_run: Any, silent: Any) -> None:
+    run = make_run()
+    batches = run.train.batches_in(1)
+    ending = fit(run, silent, max_updates=batches + 1)
+    assert (ending.reason, ending.resumable) == ("out of updates", True)
+    assert (run.clock.now.epoch, run.clock.now.update, run.clock.mid_epoch) == (2, 2 * batches, False)
+    resumed = make_run(resume=load_checkpoint(run.folder / "checkpoints/last.pt"))
+    assert fit(resumed, silent, max_updates=2 * batches).reason == "out of updates"
+    assert resumed.clock.now.update == 2 * batches
+    assert fit(resumed, silent).reason == "finished"
+
+
 def test_time_runs_out_between_steps_and_the_run_can_go_on(make_run: Any, silent: Any) -> None:
     run = make_run()
     ending = fit(run, silent, max_seconds=1e-9)

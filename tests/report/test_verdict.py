@@ -92,7 +92,11 @@ def test_unfinished_run_is_still_on_the_plateau_not_never_off_it() -> None:
 
 @pytest.mark.parametrize(
     ("reason", "words"),
-    [("interrupted", "Interrupted after 3 of 6 epochs"), ("out of time", "Ran out of time after 3 of 6 epochs")],
+    [
+        ("interrupted", "Interrupted after 3 of 6 epochs"),
+        ("out of time", "Ran out of time after 3 of 6 epochs"),
+        ("out of updates", "Took the updates it was given in 3 of 6 epochs"),
+    ],
 )
 def test_interrupted(reason: str, words: str) -> None:
     _, verdict = read([*LEFT[:4], end_row(reason, 4)])
