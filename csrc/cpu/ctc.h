@@ -26,12 +26,12 @@ CTCKIT_INLINE Scaled load_scaled(const double* mantissa, const double* exponent)
   return {load(mantissa), load(exponent)};
 }
 
-// 2^n for integer-valued n < 1000, with 0 below what a double could add to 1 anyway.
-CTCKIT_INLINE Vec<double> power(Vec<double> n) {
+// m * 2^n for integer-valued n <= 0, with 0 below what a double could add to 1 anyway.
+CTCKIT_INLINE Vec<double> scaled(Vec<double> m, Vec<double> n) {
 #if defined(__AVX512F__)
-  return _mm512_scalef_pd(_mm512_set1_pd(1.0), n);
+  return _mm512_scalef_pd(m, n);
 #else
-  return n < -1000.0 ? Vec<double>{} : power_of_two(n);
+  return n < -1000.0 ? Vec<double>{} : m * power_of_two(n);
 #endif
 }
 
@@ -52,14 +52,19 @@ CTCKIT_INLINE Scaled renormalise(Vec<double> mantissa, Vec<double> exponent) {
 #endif
 }
 
-// a + b + c * 2^barrier, before renormalisation. The barrier, 0 or kBarrier, goes into the exponent: a state that
-// does not count must not set the scale either.
-CTCKIT_INLINE Scaled add(const Scaled& a, const Scaled& b, const Scaled& c, Vec<double> barrier) {
-  const Vec<double> third = c.exponent + barrier;
-  const Vec<double> top = maximum(maximum(a.exponent, b.exponent), third);
-  const Vec<double> sum =
-      a.mantissa * power(a.exponent - top) + b.mantissa * power(b.exponent - top) + c.mantissa * power(third - top);
-  return {sum, top};
+// Sums before renormalisation.
+CTCKIT_INLINE Scaled add(const Scaled& a, const Scaled& b) {
+  const Vec<double> top = maximum(a.exponent, b.exponent);
+  return {scaled(a.mantissa, a.exponent - top) + scaled(b.mantissa, b.exponent - top), top};
+}
+CTCKIT_INLINE Scaled add(const Scaled& a, const Scaled& b, const Scaled& c) {
+  const Vec<double> top = maximum(maximum(a.exponent, b.exponent), c.exponent);
+  return {scaled(a.mantissa, a.exponent - top) + scaled(b.mantissa, b.exponent - top) +
+              scaled(c.mantissa, c.exponent - top),
+          top};
+}
+CTCKIT_INLINE Scaled multiply(const Scaled& a, const Scaled& b) {
+  return renormalise(a.mantissa * b.mantissa, a.exponent + b.exponent);
 }
 
 // exp(x) as mantissa and exponent, for x <= 0 of any size; zero for -inf.
@@ -91,145 +96,142 @@ CTCKIT_INLINE ScaledOne add(const ScaledOne& a, const ScaledOne& b) {
   return {more.mantissa + (gap < -1000 ? 0.0 : ::ldexp(less.mantissa, static_cast<int>(gap))), more.exponent};
 }
 
-// One utterance's trellis: 2U + 1 states over `length` frames.
+// Blanks and labels of one frame, kept apart: a vector then holds states with the same kind of predecessors. Four
+// parts of equal size: the blanks' mantissas and exponents, the labels' mantissas and exponents.
+struct Frame {
+  double* at;
+  int64_t part;
+
+  Scaled blanks(int64_t s) const { return {load(at + s), load(at + part + s)}; }
+  Scaled labels(int64_t s) const { return {load(at + 2 * part + s), load(at + 3 * part + s)}; }
+  void set_blanks(int64_t s, const Scaled& value) const {
+    store(at + s, value.mantissa);
+    store(at + part + s, value.exponent);
+  }
+  void set_labels(int64_t s, const Scaled& value) const {
+    store(at + 2 * part + s, value.mantissa);
+    store(at + 3 * part + s, value.exponent);
+  }
+  ScaledOne blank(int64_t s) const { return {at[s], at[part + s]}; }
+  ScaledOne label(int64_t s) const { return {at[2 * part + s], at[3 * part + s]}; }
+  void clear() const {
+    for (int64_t i = 0; i < part; ++i) {
+      at[i] = at[2 * part + i] = 0.0;
+      at[part + i] = at[3 * part + i] = kDead;
+    }
+  }
+};
+
+// One utterance's trellis over `length` frames: U + 1 blanks, from kPad on, and U labels beside them.
 class Trellis {
  public:
   Trellis(int64_t T, int64_t S)
-      : stride_(padded_states(2 * S + 1)),
-        emission_mantissa_(T * stride_),
-        emission_exponent_(T * stride_),
-        alpha_mantissa_((T + 1) * stride_),
-        alpha_exponent_((T + 1) * stride_),
-        beta_mantissa_(2 * stride_),
-        beta_exponent_(2 * stride_),
-        skip_(stride_),
-        gamma_(stride_),
-        column_(S + 1 + kD),
-        column_exponent_(S + 1 + kD) {}
+      : part_(padded_states(S + 1)),
+        emissions_(T * 2 * part_),
+        alphas_((T + 1) * 4 * part_),
+        betas_(2 * 4 * part_),
+        skip_(part_),
+        scratch_(part_) {}
 
-  // columns: R [length, width], the raw logits of blank and labels; tops: the row maxima, every 2 * B apart.
+  // columns: R [length, width], the raw logits of blank and labels; norms: the row maxima, every norm_stride apart.
   template <class R>
   void set(const int64_t* labels, int64_t U, int64_t length, const R* columns, int64_t width, const R* norms,
            int64_t norm_stride, double shift) {
-    states_ = 2 * U + 1;
+    U_ = U;
     length_ = length;
-    for (int64_t i = 0; i < stride_; ++i) skip_[i] = kBarrier;
+    double* column = scratch_.get();
+    for (int64_t i = 0; i < part_; ++i) {
+      skip_[i] = kBarrier;
+      column[i] = -kInfinity<double>;  // what is no label is impossible
+    }
     for (int64_t u = 1; u < U; ++u) {
-      if (labels[u] != labels[u - 1]) skip_[kPad + 2 * u + 1] = 0.0;
+      if (labels[u] != labels[u - 1]) skip_[kPad + u] = 0.0;
     }
     for (int64_t t = 0; t < length; ++t) {
       const R* from = columns + t * width;
       const double top = norms[t * norm_stride];
-      for (int64_t j = 0; j <= U; ++j) column_[j] = from[j] - top;
-      column_[0] += shift;
-      for (int64_t j = U + 1; j < U + 1 + kD; ++j) column_[j] = 0;
-      for (int64_t j = 0; j <= U; j += kD) {
-        const Scaled value = exp_scaled(load(&column_[j]));
-        store(&column_[j], value.mantissa);
-        store(&column_exponent_[j], value.exponent);
-      }
-      double* mantissa = emission_mantissa_.get() + t * stride_;
-      double* exponent = emission_exponent_.get() + t * stride_;
-      clear(mantissa, exponent);
-      for (int64_t j = 0; j <= U; ++j) {
-        mantissa[kPad + 2 * j] = column_[0];
-        exponent[kPad + 2 * j] = column_exponent_[0];
-      }
-      for (int64_t j = 0; j < U; ++j) {
-        mantissa[kPad + 2 * j + 1] = column_[j + 1];
-        exponent[kPad + 2 * j + 1] = column_exponent_[j + 1];
+      for (int64_t j = 0; j <= U; ++j) column[j] = from[j] - top;
+      column[0] += shift;
+      double* to = emissions_.get() + t * 2 * part_ + kPad - 1;  // the blank, and from kPad on the labels
+      for (int64_t j = 0; j <= U + kD; j += kD) {
+        const Scaled value = exp_scaled(load(column + j));
+        store(to + j, value.mantissa);
+        store(to + part_ + j, value.exponent);
       }
     }
   }
 
   // All alphas; returns the total weight of all paths.
   ScaledOne forward() {
-    // Before the first frame a path is in state 0, from where the first frame enters states 0 and 1.
-    clear(alpha_mantissa_.get(), alpha_exponent_.get());
-    alpha_mantissa_[kPad] = 1.0;
-    alpha_exponent_[kPad] = 0.0;
-    for (int64_t t = 0; t < length_; ++t) {
-      const double* mantissa = alpha_mantissa_.get() + t * stride_;
-      const double* exponent = alpha_exponent_.get() + t * stride_;
-      double* to_mantissa = alpha_mantissa_.get() + (t + 1) * stride_;
-      double* to_exponent = alpha_exponent_.get() + (t + 1) * stride_;
-      clear_ends(to_mantissa, to_exponent);
-      const int64_t here = t * stride_;
-      for (int64_t s = kPad; s < kPad + states_; s += kD) {
-        const Scaled sum = add(load_scaled(mantissa + s, exponent + s), load_scaled(mantissa + s - 1, exponent + s - 1),
-                               load_scaled(mantissa + s - 2, exponent + s - 2), load(&skip_[s]));
-        const Scaled next = renormalise(sum.mantissa * load(&emission_mantissa_[here + s]),
-                                        sum.exponent + load(&emission_exponent_[here + s]));
-        store(to_mantissa + s, next.mantissa);
-        store(to_exponent + s, next.exponent);
+    const int64_t part = part_, end = kPad + U_;
+    const double* skip = skip_.get();
+    // Before the first frame a path is in the first blank; the first frame enters that or the first label.
+    Frame from{alphas_.get(), part};
+    from.clear();
+    from.at[kPad] = 1.0;
+    from.at[part + kPad] = 0.0;
+    const double* emission = emissions_.get();
+    for (int64_t t = 0; t < length_; ++t, emission += 2 * part) {
+      const Frame to{from.at + 4 * part, part};
+      // There is no label before the first, where vectors look for one.
+      to.at[2 * part + kPad - 1] = 0.0;
+      to.at[3 * part + kPad - 1] = kDead;
+      const Scaled blank_emission{splat(emission[kPad - 1]), splat(emission[part + kPad - 1])};
+      for (int64_t s = kPad; s <= end; s += kD) {
+        const Scaled blank = from.blanks(s), label = from.labels(s), before = from.labels(s - 1);
+        const Scaled skipped{before.mantissa, before.exponent + load(skip + s)};
+        to.set_blanks(s, multiply(add(blank, before), blank_emission));
+        to.set_labels(s, multiply(add(label, blank, skipped), {load(emission + s), load(emission + part + s)}));
       }
+      from = to;
     }
-    const double* mantissa = alpha_mantissa_.get() + length_ * stride_ + kPad;
-    const double* exponent = alpha_exponent_.get() + length_ * stride_ + kPad;
-    const int64_t last = states_ - 1;
-    total_ = {mantissa[last], exponent[last]};
-    if (last > 0 && length_ > 0) total_ = add(total_, ScaledOne{mantissa[last - 1], exponent[last - 1]});
+    total_ = from.blank(end);
+    if (U_ > 0 && length_ > 0) total_ = add(total_, from.label(end - 1));
     return total_;
   }
 
   // After forward(): occupancies R [length, width], blank first.
   template <class R>
   void backward(R* occupancy, int64_t width) {
-    double *mantissa = beta_mantissa_.get(), *exponent = beta_exponent_.get();
-    double *to_mantissa = mantissa + stride_, *to_exponent = exponent + stride_;
-    clear(mantissa, exponent);
-    clear(to_mantissa, to_exponent);
-    mantissa[kPad + states_ - 1] = 1.0;
-    exponent[kPad + states_ - 1] = 0.0;
+    const int64_t part = part_, U = U_, end = kPad + U;
+    const double* skip = skip_.get();
+    double* gamma = scratch_.get();
+    Frame from{betas_.get(), part}, to{betas_.get() + 4 * part, part};
+    from.clear();
+    to.clear();
+    from.at[end] = 1.0;
+    from.at[part + end] = 0.0;
     const Vec<double> inverse = splat(1.0 / total_.mantissa), whole = splat(total_.exponent);
+    const auto joint = [&](const Scaled& beta, const Scaled& alpha) {
+      return scaled(beta.mantissa * alpha.mantissa * inverse, beta.exponent + alpha.exponent - whole);
+    };
     for (int64_t t = length_ - 1; t >= 0; --t) {
-      const int64_t here = t * stride_, alpha = (t + 1) * stride_;
-      for (int64_t s = kPad; s < kPad + states_; s += kD) {
+      const Frame alpha{alphas_.get() + (t + 1) * 4 * part, part};
+      const double* emission = emissions_.get() + t * 2 * part;
+      const Scaled blank_emission{splat(emission[kPad - 1]), splat(emission[part + kPad - 1])};
+      Vec<double> blanks{};
+      for (int64_t s = kPad; s <= end; s += kD) {
+        const Scaled blank = from.blanks(s), label = from.labels(s), after = from.labels(s + 1);
+        const Scaled skipped{after.mantissa, after.exponent + load(skip + s + 1)};
         // What follows frame t, from each state; without the emission of t, which alpha already has.
-        const Scaled sum = add(load_scaled(mantissa + s, exponent + s), load_scaled(mantissa + s + 1, exponent + s + 1),
-                               load_scaled(mantissa + s + 2, exponent + s + 2), load(&skip_[s + 2]));
-        const Vec<double> joint = sum.exponent + load(&alpha_exponent_[alpha + s]) - whole;
-        store(&gamma_[s], sum.mantissa * load(&alpha_mantissa_[alpha + s]) * inverse * power(joint));
-        const Scaled next = renormalise(sum.mantissa * load(&emission_mantissa_[here + s]),
-                                        sum.exponent + load(&emission_exponent_[here + s]));
-        store(to_mantissa + s, next.mantissa);
-        store(to_exponent + s, next.exponent);
+        const Scaled past_blank = add(blank, label), past_label = add(label, from.blanks(s + 1), skipped);
+        blanks += joint(past_blank, alpha.blanks(s));
+        store(gamma + s, joint(past_label, alpha.labels(s)));
+        to.set_blanks(s, multiply(past_blank, blank_emission));
+        to.set_labels(s, multiply(past_label, {load(emission + s), load(emission + part + s)}));
       }
       R* out = occupancy + t * width;
-      double blank = gamma_[kPad];
-      for (int64_t u = 0; 2 * u + 1 < states_; ++u) {
-        out[u + 1] = static_cast<R>(gamma_[kPad + 2 * u + 1]);
-        blank += gamma_[kPad + 2 * u + 2];
-      }
-      out[0] = static_cast<R>(blank);
-      swap(mantissa, to_mantissa);
-      swap(exponent, to_exponent);
+      out[0] = static_cast<R>(reduce<double, kD>(blanks, Add()));
+      for (int64_t u = 0; u < U; ++u) out[u + 1] = static_cast<R>(gamma[kPad + u]);
+      const Frame swapped = from;
+      from = to;
+      to = swapped;
     }
   }
 
  private:
-  static void swap(double*& a, double*& b) {
-    double* c = a;
-    a = b;
-    b = c;
-  }
-  void clear(double* mantissa, double* exponent) const {
-    for (int64_t i = 0; i < stride_; ++i) {
-      mantissa[i] = 0.0;
-      exponent[i] = kDead;
-    }
-  }
-  // Only what vectors read beyond the states that they write.
-  void clear_ends(double* mantissa, double* exponent) const {
-    for (int64_t i = 0; i < kPad; ++i) {
-      mantissa[i] = mantissa[stride_ - 1 - i] = 0.0;
-      exponent[i] = exponent[stride_ - 1 - i] = kDead;
-    }
-  }
-
-  int64_t stride_, states_ = 0, length_ = 0;
-  Scratch<double> emission_mantissa_, emission_exponent_, alpha_mantissa_, alpha_exponent_, beta_mantissa_,
-      beta_exponent_, skip_, gamma_, column_, column_exponent_;
+  int64_t part_, U_ = 0, length_ = 0;
+  Scratch<double> emissions_, alphas_, betas_, skip_, scratch_;
   ScaledOne total_{};
 };
 
@@ -242,7 +244,7 @@ int64_t gather(const Pool& pool, const View& logits, const Shape& shape, const i
   const Order order(logits, shape);
   const int64_t width = targets.S + 1;
   FirstBad bad;
-  share(pool, order.size(), kRowsPerChunk, [&](Chunks& chunks) {
+  share(pool, order.size(), rows_to_read(pool, order), [&](Chunks& chunks) {
     const RowReader<T> rows(logits, shape.C);
     order.each(chunks, [&](int64_t t, int64_t b) {
       R* norm_out = norms + 2 * (t * shape.B + b);
@@ -254,7 +256,7 @@ int64_t gather(const Pool& pool, const View& logits, const Shape& shape, const i
         return;
       }
       const T* row = rows.row(t, b);
-      const Norm<R> norm = normalise(reduce_row(row, shape.C, row + order.neighbour), norm_shift);
+      const Norm<R> norm = normalise(reduce_row(row, shape.C, row + order.ahead), norm_shift);
       if (!(norm.total < kInfinity<R>)) bad.note(b * shape.T + t);
       norm_out[0] = norm.top;
       norm_out[1] = norm.total > 0 ? R(1) / norm.total : R(0);
@@ -301,7 +303,8 @@ int64_t ctc_loss(const Pool& pool, const View& logits, const Shape& shape, const
   return -1;
 }
 
-// softmax - occupancy, scaled. Label columns, where the two cancel, are computed apart and rounded once.
+// softmax - occupancy, scaled, where the two cancel rounded once. A dense row of what is to be taken from each class,
+// zero but for the labels, spares the loop over classes any question.
 template <class T>
 void ctc_loss_backward(const Pool& pool, const Working<T>* grad_losses, const View& logits, const Shape& shape,
                        const int64_t* lengths, const Targets& targets, const Working<T>* losses,
@@ -310,21 +313,11 @@ void ctc_loss_backward(const Pool& pool, const Working<T>* grad_losses, const Vi
   constexpr int64_t W = kLanes<R>;
   const Order order(grad, shape);
   const int64_t width = targets.S + 1;
-  // For each column the first column of the same class: repeated labels share one class.
-  const Scratch<int64_t> first(shape.B * width);
-  for (int64_t b = 0; b < shape.B; ++b) {
-    const int64_t* labels = targets.labels + b * targets.S;
-    for (int64_t u = 0; u < targets.target_lengths[b]; ++u) {
-      int64_t v = 0;
-      while (labels[v] != labels[u]) ++v;
-      first[b * width + u + 1] = v + 1;
-    }
-    first[b * width] = 0;
-  }
-  share(pool, order.size(), kRowsPerChunk, [&](Chunks& chunks) {
+  share(pool, order.size(), rows_to_write<T>(pool, order, shape.C), [&](Chunks& chunks) {
     const RowReader<T> rows(logits, shape.C);
     const RowWriter<T> writer(grad, shape.C);
-    const Scratch<R> taken(width + W), values(width + W);
+    const Scratch<R> taken(shape.C);
+    for (int64_t c = 0; c < shape.C; ++c) taken[c] = 0;
     order.each(chunks, [&](int64_t t, int64_t b) {
       T* out = writer.row(t, b);
       const R* norm = norms + 2 * (t * shape.B + b);
@@ -335,30 +328,23 @@ void ctc_loss_backward(const Pool& pool, const Working<T>* grad_losses, const Vi
       }
       const T* row = rows.row(t, b);
       const R top = norm[0], scale = norm[1] * grad_losses[b];
-      int64_t c = 0;
-      for (; c + W <= shape.C; c += W) store(out + c, exp_nonpositive(load(row + c) - top) * scale);
-      if (c < shape.C && shape.C >= W) {
-        store(out + shape.C - W, exp_nonpositive(load(row + shape.C - W) - top) * scale);
-      } else {
-        for (; c < shape.C; ++c) store_one(out + c, exp_one(load_one(row + c) - top) * scale);
-      }
       const int64_t U = targets.target_lengths[b];
       const int64_t* labels = targets.labels + b * targets.S;
-      const int64_t* firsts = first.get() + b * width;
       const R* gamma = occupancy + (b * shape.T + t) * width;
-      values[0] = load_one(row) + norm_shift - top;
-      taken[0] = gamma[0];
-      for (int64_t j = 1; j <= U; ++j) {
-        values[j] = load_one(row + labels[j - 1]) - top;
-        taken[j] = 0;
-        taken[firsts[j]] += gamma[j];
+      for (int64_t u = 0; u < U; ++u) taken[labels[u]] += gamma[u + 1] * grad_losses[b];
+      int64_t c = 0;
+      for (; c + W <= shape.C; c += W) {
+        __builtin_prefetch(row + order.ahead + c);
+        store(out + c, exp_nonpositive(load(row + c) - top) * scale - load(&taken[c]));
       }
-      for (int64_t j = U + 1; j <= U + W; ++j) values[j] = 0;
-      for (int64_t j = 0; j <= U; j += W) store(&values[j], exp_nonpositive(load(&values[j])));
-      store_one(out, (values[0] * norm[1] - taken[0]) * grad_losses[b]);
-      for (int64_t j = 1; j <= U; ++j) {
-        if (firsts[j] == j) store_one(out + labels[j - 1], (values[j] * norm[1] - taken[j]) * grad_losses[b]);
+      if (c < shape.C && shape.C >= W) {
+        c = shape.C - W;
+        store(out + c, exp_nonpositive(load(row + c) - top) * scale - load(&taken[c]));
+      } else {
+        for (; c < shape.C; ++c) store_one(out + c, exp_one(load_one(row + c) - top) * scale - taken[c]);
       }
+      store_one(out, exp_one(load_one(row) + norm_shift - top) * scale - gamma[0] * grad_losses[b]);
+      for (int64_t u = 0; u < U; ++u) taken[labels[u]] = 0;
       writer.done(t, b);
     });
   });

@@ -12,7 +12,7 @@ int64_t frame_stats(const Pool& pool, const View& logits, const Shape& shape, co
   using R = Working<T>;
   const Order order(logits, shape);
   FirstBad bad;
-  share(pool, order.size(), kRowsPerChunk, [&](Chunks& chunks) {
+  share(pool, order.size(), rows_to_read(pool, order), [&](Chunks& chunks) {
     const RowReader<T> rows(logits, shape.C);
     order.each(chunks, [&](int64_t t, int64_t b) {
       const int64_t at = t * shape.B + b;
@@ -23,7 +23,7 @@ int64_t frame_stats(const Pool& pool, const View& logits, const Shape& shape, co
         return;
       }
       const T* row = rows.row(t, b);
-      const Reduced<R> reduced = reduce_row(row, shape.C, row + order.neighbour);
+      const Reduced<R> reduced = reduce_row(row, shape.C, row + order.ahead);
       if (!(reduced.total + (reduced.blank < kInfinity<R> ? R(0) : kInfinity<R>) < kInfinity<R>)) {
         bad.note(b * shape.T + t);
         return;
@@ -111,7 +111,8 @@ int64_t log_softmax(const Pool& pool, const View& logits, const Shape& shape, co
   const R row_shift = static_cast<R>(shift);
   FirstBad bad;
   const Scratch<Step<R>> steps(path ? order.size() : 0);
-  share(pool, order.size(), kRowsPerChunk, [&](Chunks& chunks) {
+  const int64_t rows_a_chunk = log_probs ? rows_to_write<T>(pool, order, shape.C) : rows_to_read(pool, order);
+  share(pool, order.size(), rows_a_chunk, [&](Chunks& chunks) {
     const RowReader<T> rows(logits, shape.C);
     const View nothing{};
     const RowWriter<T> writer(log_probs ? *log_probs : nothing, log_probs ? shape.C : 0);
@@ -119,7 +120,7 @@ int64_t log_softmax(const Pool& pool, const View& logits, const Shape& shape, co
       const bool alive = !path || t < lengths[b];
       if (!alive && !log_probs) return;
       const T* row = rows.row(t, b);
-      const Reduced<R> reduced = reduce_row(row, shape.C, row + order.neighbour);
+      const Reduced<R> reduced = reduce_row(row, shape.C, row + order.ahead);
       const Norm<R> norm = normalise(reduced, row_shift);
       if (alive && !(norm.total < kInfinity<R>)) {
         bad.note(b * shape.T + t);
@@ -152,7 +153,7 @@ void log_softmax_backward(const Pool& pool, const View& grad, const View& log_pr
   using R = Working<T>;
   constexpr int64_t W = kLanes<R>;
   const Order order(out, shape);
-  share(pool, order.size(), kRowsPerChunk, [&](Chunks& chunks) {
+  share(pool, order.size(), rows_to_write<T>(pool, order, shape.C), [&](Chunks& chunks) {
     const RowReader<T> grads(grad, shape.C);
     const RowReader<T> logs(log_probs, shape.C);
     const RowWriter<T> writer(out, shape.C);

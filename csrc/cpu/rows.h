@@ -64,13 +64,14 @@ void share(const Pool& pool, int64_t total, int64_t size, const Worker& worker) 
       &shared);
 }
 
-// Frames in the order of memory, so that the next row is usually the neighbour.
+// Frames in the order of memory. `ahead` is the way to the row after next, to be asked for meanwhile: a row is worked
+// off faster than memory answers.
 struct Order {
-  int64_t T, B, neighbour;
+  int64_t T, B, ahead;
   bool batch_first;
 
   Order(const View& view, const Shape& shape) : T(shape.T), B(shape.B), batch_first(view.stride_b > view.stride_t) {
-    neighbour = view.stride_c != 1 ? 0 : batch_first ? view.stride_t : view.stride_b;
+    ahead = view.stride_c != 1 ? 0 : 2 * (batch_first ? view.stride_t : view.stride_b);
   }
   int64_t size() const { return T * B; }
 
@@ -91,8 +92,16 @@ struct Order {
   }
 };
 
-// Small enough to balance, large enough to amortise the counter and to keep prefetched rows with their thread.
-constexpr int64_t kRowsPerChunk = 16;
+// Rows a chunk: enough to amortise the counter and to keep prefetched rows with their thread, few enough to balance.
+CTCKIT_INLINE int64_t rows_per_chunk(const Pool& pool, const Order& order, int64_t most) {
+  return larger<int64_t>(16, smaller(most, order.size() / (4 * pool.threads)));
+}
+CTCKIT_INLINE int64_t rows_to_read(const Pool& pool, const Order& order) { return rows_per_chunk(pool, order, 64); }
+// Up to a huge page of output: two threads that touch the same fresh one at once both clear it, one in vain.
+template <class T>
+int64_t rows_to_write(const Pool& pool, const Order& order, int64_t C) {
+  return rows_per_chunk(pool, order, (int64_t{1} << 21) / (C * static_cast<int64_t>(sizeof(T))));
+}
 
 // Owns a scratch array; std::vector is not for these translation units.
 template <class T>
@@ -184,7 +193,7 @@ struct Reduced {
 };
 
 template <class T>
-CTCKIT_INLINE Reduced<Working<T>> reduce_row(const T* row, int64_t C, const T* next) {
+CTCKIT_INLINE Reduced<Working<T>> reduce_row(const T* row, int64_t C, const T* ahead) {
   using R = Working<T>;
   constexpr int64_t W = kLanes<R>;
   const R blank = load_one(row);
@@ -193,7 +202,7 @@ CTCKIT_INLINE Reduced<Working<T>> reduce_row(const T* row, int64_t C, const T* n
   const auto hide_blank = [&](Vec<R> v) -> Vec<R> { return lanes < 1 ? low : v; };
 
   // The maximum comes first, from memory; the sum then reads the row again, from cache, and meanwhile asks for
-  // the next row.
+  // the row ahead.
   Vec<R> top0 = low, top1 = low, top2 = low, top3 = low;
   if (C >= 2 * W) {
     top0 = maximum(load(row + W), hide_blank(load(row)));
@@ -221,8 +230,8 @@ CTCKIT_INLINE Reduced<Working<T>> reduce_row(const T* row, int64_t C, const T* n
     sum1 = exp_term(load(row + W) - zero);
     int64_t c = 2 * W;
     for (; c + 2 * W <= C; c += 2 * W) {
-      __builtin_prefetch(next + c);
-      if (sizeof(T) >= 4) __builtin_prefetch(next + c + W);
+      __builtin_prefetch(ahead + c);
+      if (sizeof(T) >= 4) __builtin_prefetch(ahead + c + W);
       sum0 += exp_term(load(row + c) - zero);
       sum1 += exp_term(load(row + c + W) - zero);
     }
