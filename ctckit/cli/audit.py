@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from ctckit.cli.examples import examples, exit_codes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from rich.console import Console
 
     from ctckit.config import Config
@@ -30,6 +31,7 @@ _FILE = click.Path(path_type=Path)
     epilog=examples(
         "ctckit audit train.h5 --dev dev.h5 --test test.h5",
         "ctckit audit train.h5 --set model.subsampling=4 --json",
+        "ctckit audit train.h5 --dev dev.h5 --probe --probe-seconds 60",
     )
     + exit_codes("0   clean", "10  warnings", "11  errors")
 )
@@ -41,6 +43,16 @@ _FILE = click.Path(path_type=Path)
 @click.option("--config", "config_path", type=_FILE, metavar="RUN.toml", help="Settings in TOML.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting; may be repeated.")
 @click.option("--clips", type=click.IntRange(min=1), help="Read the features of so many clips of each corpus only.")
+@click.option("--probe", is_flag=True, help="Also train briefly, to see whether training can work at all.")
+@click.option(
+    "--probe-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="What the probes may take in all.",
+)
+@click.option("--device", default="auto", show_default=True, help="Of the probes: auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; measured before the probes by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.pass_context
 def audit(
@@ -53,6 +65,10 @@ def audit(
     config_path: Path | None,
     assignments: tuple[str, ...],
     clips: int | None,
+    probe: bool,
+    probe_seconds: float,
+    device: str,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Check DATA, and the model and schedule that are to be trained on it, before the first step.
@@ -60,10 +76,17 @@ def audit(
     Clips without a CTC path by the model's own length map, T/U against the blank share of one-frame spikes,
     the unigram plateau and the loss at the start; vocabularies that differ, rare labels, padding and blanks in
     transcripts; NaN, constant, integer, unscaled and saturated features; clips that occur twice, within a corpus or
-    across; a model that breaks its contract; learning rates out of range. Options are those of `ctckit train`.
+    across; a model that breaks its contract; the loss that it starts with; learning rates out of range. Options
+    are those of `ctckit train`.
+
+    With --probe the model of the run to come is trained briefly, from fresh copies: at a learning rate that grows,
+    to compare the range in which it learns with the planned rate; on one batch, which it must learn by heart and
+    then miss when its input is shuffled; and on a few clips, to see on others whether transcripts belong to their
+    features or might as well be permuted.
     """
     from rich.console import Console
 
+    from ctckit.cli.device import choose_device
     from ctckit.cli.train import choose_recipe, load_with_recipe, settings_layers
     from ctckit.config import resolve
     from ctckit.doctor.audit import gravest
@@ -73,8 +96,9 @@ def audit(
     layers = settings_layers(data, dev, test, config_path, assignments, None)
     config = resolve(choose_recipe(registry, recipe), layers)
     paths = {"train": config.data.train, "dev": config.data.dev, "test": config.data.test}
+    probing = Probing(probe_seconds, choose_device(device), threads) if probe else None
     findings = run_audit(
-        config, registry, {name: path for name, path in paths.items() if path is not None}, clips, console
+        config, registry, {name: path for name, path in paths.items() if path is not None}, clips, console, probing
     )
     verdict = {"info": "clean", "warning": "warnings", "error": "errors"}[gravest(findings)]
     if as_json:
@@ -85,8 +109,22 @@ def audit(
     context.exit(EXIT_CODES[gravest(findings)])
 
 
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """How to probe: seconds in all, where, and with how many threads (measured if None)."""
+
+    seconds: float
+    device: torch.device
+    threads: int | None
+
+
 def run_audit(
-    config: Config, registry: Registry, paths: dict[str, Path], clips: int | None, console: Console
+    config: Config,
+    registry: Registry,
+    paths: dict[str, Path],
+    clips: int | None,
+    console: Console,
+    probing: Probing | None,
 ) -> tuple[Finding, ...]:
     """Open the corpora and audit them; a corpus that cannot be opened is a finding.
 
@@ -95,9 +133,9 @@ def run_audit(
     """
     from rich.progress import Progress as Bar
 
-    from ctckit.assemble import audit_subject
+    from ctckit.assemble import audit_subject, probe
     from ctckit.data import open_corpus
-    from ctckit.doctor.audit import full_audit
+    from ctckit.doctor.audit import by_gravity, full_audit
     from ctckit.errors import DataError
     from ctckit.types import Finding
 
@@ -136,6 +174,21 @@ def run_audit(
         found = full_audit(
             subject, clips=clips, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
+        if probing is not None:
+
+            def begin(name: str) -> None:
+                bar.update(task, description=f"probing: {name}", completed=0, total=None)
+
+            probed = probe(
+                config,
+                registry,
+                subject,
+                probing.device,
+                threads=probing.threads,
+                seconds=probing.seconds,
+                progress=begin,
+            )
+            found = by_gravity((*found, *probed))
     return (*refused, *found)
 
 

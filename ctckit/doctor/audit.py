@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ctckit.data import Alphabet, Corpus, encode_targets
+from ctckit.data import Alphabet, Corpus, FeaturePipeline, encode_targets
 from ctckit.doctor.feature_checks import Progress, check_features
+from ctckit.doctor.initial_loss import check_initial_loss
 from ctckit.doctor.label_checks import check_labels
 from ctckit.doctor.length_checks import check_lengths
 from ctckit.doctor.model_checks import check_learning_rates, check_model
@@ -24,8 +25,7 @@ class Subject:
         corpora: by name; ``train`` first, ``dev`` and ``test`` as far as there are.
         alphabet: of the model.
         model: as it would be trained.
-        input_size: features of a frame that the model takes.
-        normalize: what the feature pipeline does.
+        pipeline: from stored features to the model's input, not necessarily fitted.
         infeasible: ``error`` or ``drop``, what training does with clips without a path.
         learning_rates: that the schedules plan, one an epoch.
     """
@@ -33,15 +33,14 @@ class Subject:
     corpora: Mapping[str, Corpus]
     alphabet: Alphabet
     model: Model
-    input_size: int
-    normalize: str
+    pipeline: FeaturePipeline
     infeasible: str
     learning_rates: Sequence[float]
 
 
 def cheap_audit(subject: Subject) -> tuple[Finding, ...]:
     """Everything that needs no features: what training runs by itself."""
-    return _sorted(_without_features(subject, losses=False))
+    return by_gravity(_without_features(subject, losses=False))
 
 
 def full_audit(
@@ -57,14 +56,19 @@ def full_audit(
 
     def run() -> Iterator[Finding]:
         yield from _without_features(subject, losses=True)
-        yield from check_features(subject.corpora, subject.normalize, clips=clips, progress=progress)
+        yield from check_features(subject.corpora, subject.pipeline.normalize, clips=clips, progress=progress)
 
-    return _sorted(run())
+    return by_gravity(run())
 
 
 def gravest(findings: Sequence[Finding]) -> Severity:
     """The worst severity among findings; info where there is none."""
     return min((finding.severity for finding in findings), key=ORDER.index, default="info")
+
+
+def by_gravity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Put findings in order: errors first, otherwise as they were found."""
+    return tuple(sorted(findings, key=lambda finding: ORDER.index(finding.severity)))
 
 
 def _without_features(subject: Subject, *, losses: bool) -> Iterator[Finding]:
@@ -91,9 +95,8 @@ def _without_features(subject: Subject, *, losses: bool) -> Iterator[Finding]:
         grave: Severity = "error" if name == "train" and subject.infeasible == "error" else "warning"
         classes = len(subject.alphabet) if losses and name == "train" else None
         yield from check_lengths(name, corpus, targets, subject.model, infeasible=grave, plateau=classes)
-    yield from check_model(subject.model, subject.input_size, len(subject.alphabet))
+    broken = list(check_model(subject.model, subject.pipeline.output_size, len(subject.alphabet)))
+    yield from broken
+    if losses and not any(finding.severity == "error" for finding in broken):
+        yield from check_initial_loss(train, subject.alphabet, subject.model, subject.pipeline)
     yield from check_learning_rates(subject.learning_rates)
-
-
-def _sorted(findings: Iterator[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: ORDER.index(finding.severity)))

@@ -36,7 +36,8 @@ def check_model(model: Model, input_size: int, classes: int) -> Iterator[Finding
             mapped_B = model.output_lengths(lengths_B)
     finally:
         model.train(training)
-    logits_TBC: Tensor = both.logits_TBC
+    # detached: a view of a parameter keeps its gradient even here
+    logits_TBC: Tensor = both.logits_TBC.detach()
     if logits_TBC.shape[2] != classes:
         yield _model("width", f"returns {logits_TBC.shape[2]} classes, the alphabet has {classes} with blank", "")
         return
@@ -53,7 +54,7 @@ def check_model(model: Model, input_size: int, classes: int) -> Iterator[Finding
             "finite", "returns logits that are not finite before the first step", "check its initialisation"
         )
         return
-    gap = float((real - alone.logits_TBC[: len(real), 0]).abs().max())
+    gap = float((real - alone.logits_TBC.detach()[: len(real), 0]).abs().max())
     if gap > 1e-3 * max(float(real.abs().max()), 1.0):
         yield _model(
             "padding",

@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 
 import ctckit
 from ctckit.cli import main
-from ctckit.data import CorpusWriter, open_corpus
+from ctckit.data import Alphabet, CorpusWriter, FeaturePipeline, open_corpus
 from ctckit.doctor.feature_checks import survey
+from ctckit.doctor.initial_loss import check_initial_loss
 from ctckit.doctor.model_checks import check_learning_rates, check_model
 from ctckit.doctor.plateau import uniform_loss
 
@@ -71,7 +72,7 @@ def audit(tmp_path: Path, train: Corpus, *options: str, dev: Corpus | None = Non
 
 def test_a_healthy_corpus_is_clean(tmp_path: Path) -> None:
     found = audit(tmp_path, healthy(), dev=healthy(10, seed=1))
-    assert set(found) == {"label_tail", "frames_per_label", "unigram_plateau", "initial_loss"}
+    assert set(found) == {"label_tail", "frames_per_label", "unigram_plateau", "initial_loss", "untrained_loss"}
     assert {one["severity"] for one in found.values()} == {"info"}
     assert found["frames_per_label"]["evidence"]["blank_reference"] == pytest.approx(90.0)
     assert found["frames_per_label"]["evidence"]["q50"] == pytest.approx(10.0)
@@ -201,6 +202,60 @@ def test_the_blank_id_in_a_corpus_file_is_found(tmp_path: Path) -> None:
         assert f"target {bad} is" in finding["message"]
 
 
+@pytest.mark.parametrize(("extra", "severity"), [(0, None), (5, "info"), (6, "warning")])
+def test_classes_that_train_never_uses_are_found(tmp_path: Path, extra: int, severity: str | None) -> None:
+    alphabet = Alphabet([*WORDS, *(f"never{n}" for n in range(extra))])
+    path = tmp_path / "packed.h5"
+    with CorpusWriter(path, 3, dtype="float32", alphabet=alphabet) as writer:
+        for name, (array, text) in healthy().items():
+            writer.add(name, array, text.split())
+    found = {one["rule"]: one for one in json.loads(call(path, "--json").stdout)["findings"]}
+    if severity is None:
+        assert "unused_classes" not in found
+        return
+    assert found["unused_classes"]["severity"] == severity
+    assert found["unused_classes"]["evidence"]["unused"] == extra
+    assert "'never0'" in found["unused_classes"]["message"]
+    assert bool(found["unused_classes"]["advice"]) == (severity == "warning")
+
+
+def test_the_untrained_loss_is_that_of_the_model_itself(tmp_path: Path) -> None:
+    corpus = open_corpus(write(tmp_path / "train.h5", healthy()))
+    alphabet, pipeline = Alphabet(WORDS), FeaturePipeline(3)
+
+    def measured(change: Callable[[torch.nn.Linear], None]) -> Any:
+        model = Wide("")
+        change(model.linear)
+        (finding,) = check_initial_loss(corpus, alphabet, model, pipeline)
+        return finding
+
+    def zero(linear: torch.nn.Linear) -> None:
+        torch.nn.init.zeros_(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
+
+    def flat_start(linear: torch.nn.Linear) -> None:
+        zero(linear)
+        linear.bias.data[0] = 4.0
+
+    def loud(linear: torch.nn.Linear) -> None:
+        torch.nn.init.constant_(linear.weight, 20.0)
+        linear.weight.data[0] = -20.0
+
+    def broken(linear: torch.nn.Linear) -> None:
+        torch.nn.init.constant_(linear.bias, float("nan"))
+
+    exact = measured(zero)
+    assert exact.severity == "info"
+    assert exact.evidence["loss"] == pytest.approx(exact.evidence["uniform_loss"], rel=1e-5)
+    assert exact.evidence["excess_per_frame"] == pytest.approx(0.0, abs=1e-4)
+    biased = measured(flat_start)
+    assert biased.severity == "info"
+    assert biased.evidence["plateau_loss"] < biased.evidence["loss"] < 0.5 * exact.evidence["loss"]
+    for fault in (loud, broken):
+        assert measured(fault).severity == "warning"
+        assert "out of scale" in measured(fault).advice
+
+
 def test_integer_features_are_a_note_where_they_are_normalised(tmp_path: Path) -> None:
     train = {k: ((20 * x).astype(np.int16), t) for k, (x, t) in healthy().items()}
     assert audit(tmp_path, train)["features_integer"]["severity"] == "info"
@@ -291,6 +346,14 @@ class Plain(ctckit.Model):
 
     def output_lengths(self, lengths_B: torch.Tensor) -> torch.Tensor:
         return lengths_B
+
+
+class Wide(Plain):
+    """The same with the classes of WORDS."""
+
+    def __init__(self, flaw: str) -> None:
+        super().__init__(flaw)
+        self.linear = torch.nn.Linear(3, 1 + len(WORDS))
 
 
 @pytest.mark.parametrize("flaw", ["probabilities", "log_probabilities", "finite", "padding", "width", "lengths"])
