@@ -73,7 +73,7 @@ class Table:
 
     Attributes:
         rows: by variant, in the order of the plan.
-        corpus: that the error rates are of; empty while no run has ended.
+        corpus: name of the file that the error rates are of; empty while no run has ended.
         utterances: in it.
         tokens: of its references.
         budget: of each run, in words.
@@ -86,6 +86,11 @@ class Table:
     tokens: int
     budget: str
     notes: tuple[str, ...]
+
+    @property
+    def begun(self) -> tuple[Row, ...]:
+        """Variants of which there is at least the beginning of a run."""
+        return tuple(row for row in self.rows if any(run.status != "not run" for run in row.runs))
 
 
 def build_table(plan: Plan, outcomes: Sequence[Outcome], *, resamples: int = 10_000) -> Table:
@@ -111,7 +116,7 @@ def build_table(plan: Plan, outcomes: Sequence[Outcome], *, resamples: int = 10_
     scored = next((run.scored for run in outcomes if run.scored), None)
     return Table(
         rows=tuple(rows),
-        corpus=scored.corpus if scored else "",
+        corpus=Path(scored.corpus).name if scored else "",
         utterances=len(scored.utterances) if scored else 0,
         tokens=sum(one.tokens for one in scored.utterances) if scored else 0,
         budget=_budget(plan),
@@ -172,9 +177,13 @@ def _compared(
 
 def _notes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     notes = []
-    missing = [_name(run) for run in outcomes if run.status in ("not run", "unfinished")]
+    begun = {run.variant for run in outcomes if run.status != "not run"}
+    missing = [name for name in plan.variants if name not in begun]
     if missing:
-        notes.append(f"not yet trained to the end: {', '.join(missing)}")
+        notes.append(f"not trained yet: {', '.join(missing)}")
+    short = [_name(run) for run in outcomes if run.variant in begun and run.status in ("not run", "unfinished")]
+    if short:
+        notes.append(f"not trained to the end yet: {', '.join(short)}")
     notes += [f"{_name(run)} failed: {run.reason}" for run in outcomes if run.status == "failed"]
     scored = [(run, run.course) for run in outcomes if run.scored is not None and run.course is not None]
     collapsed = [_name(run) for run, _ in scored if run.scored and run.scored.checkpoint != "best"]
@@ -234,8 +243,8 @@ def caption(table: Table) -> str:
 def as_markdown(table: Table) -> str:
     """Return the table as a page of markdown."""
     lines = [caption(table), "", _line(COLUMNS), _line(["---"] * len(COLUMNS))]
-    lines += [_line(cells(row)) for row in table.rows]
-    described = [f"- {row.variant}: {row.description}" for row in table.rows if row.description]
+    lines += [_line(cells(row)) for row in table.begun]
+    described = [f"- {row.variant}: {row.description}" for row in table.begun if row.description]
     noted = [f"- Note: {note}" for note in table.notes]
     return "\n".join([*lines, *([""] if described or noted else []), *described, *noted]) + "\n"
 

@@ -215,7 +215,7 @@ def show(table: Table) -> None:
     if not console.is_terminal:
         console.width = 240  # nobody folds what goes to a file
     grid = Grid(*COLUMNS, title=caption(table), title_justify="left")
-    for row in table.rows:
+    for row in table.begun:
         grid.add_row(*cells(row))
     console.print(grid)
     for note in table.notes:

@@ -95,7 +95,7 @@ def test_what_does_not_compare_is_noted() -> None:
     runs[2] = replace(runs[2], scored=None, status="failed", reason="the network has diverged")
     runs[3] = replace(runs[3], scored=None, status="unfinished")
     notes = "\n".join(build_table(PLAN, runs).notes)
-    assert "not yet trained to the end: path (seed 2)" in notes
+    assert "not trained to the end yet: path (seed 2)" in notes
     assert "path (seed 1) failed: the network has diverged" in notes
     assert "every epoch was collapsed, so that the last one was scored: none (seed 2)" in notes
     assert "equally many updates" in notes
@@ -123,7 +123,14 @@ def test_an_empty_table_says_so(tmp_path: Path) -> None:
     runs = [Outcome(name, seed, "not run", "", None, None, {}) for name in PLAN.variants for seed in PLAN.seeds]
     table = build_table(PLAN, runs)
     assert "no run has ended yet" in as_markdown(table)
-    assert "not run / not run" in as_markdown(table)
+    assert "not trained yet: none, path" in as_markdown(table)
+    assert "| none |" not in as_markdown(table)
+    runs[1] = replace(four()[1], scored=None, status="unfinished")
+    begun = as_markdown(build_table(PLAN, runs))
+    assert "| none | - | not run / unfinished |" in begun
+    assert "not trained yet: path\n" in begun
+    assert "not trained to the end yet: none (seed 1), none (seed 2)" in begun
+    assert len(as_json(build_table(PLAN, runs))["variants"]) == 2
 
 
 def test_files_hold_the_table(tmp_path: Path) -> None:
