@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -82,13 +83,18 @@ def without_gradient(emissions: Emissions) -> Emissions:
 
 def gradient_norms(model: nn.Module) -> tuple[Tensor, dict[str, float]]:
     """Return the L2 norm of the whole gradient, a scalar, and that of each part of the model that has one."""
-    gradients = {
-        part: [parameter.grad for parameter in parameters if parameter.grad is not None]
+    found = [
+        (part, parameter.grad)
         for part, parameters in parts_of(model).items()
-    }
-    norms = {part: nn.utils.get_total_norm(found) for part, found in gradients.items() if found}
-    norms_P = torch.stack(list(norms.values()))
-    return torch.linalg.vector_norm(norms_P), dict(zip(norms, norms_P.tolist(), strict=True))
+        for parameter in parameters
+        if parameter.grad is not None
+    ]
+    # one norm a parameter serves both; a norm a part would cost as much again
+    norms_P = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in found])
+    squares: dict[str, float] = {}
+    for (part, _), norm in zip(found, norms_P.tolist(), strict=True):
+        squares[part] = squares.get(part, 0.0) + norm * norm
+    return torch.linalg.vector_norm(norms_P), {part: math.sqrt(square) for part, square in squares.items()}
 
 
 def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -103,17 +109,15 @@ def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 def mean_blank_mass(emissions: Emissions) -> float:
     """Return the mean blank posterior over real frames, from 0 to 1, without shift."""
     stats = ops.frame_stats(emissions.logits_TBC.detach(), emissions.lengths_B)
-    return float(blank_posterior(stats, 0.0)[_real_frames(emissions)].mean())
+    posterior_TB = blank_posterior(stats, 0.0)
+    # a frame of padding has no label, so that its posterior is exactly 1: cheaper to take off than to leave out
+    frames = int(emissions.lengths_B.sum())
+    return (float(posterior_TB.sum(dtype=torch.float64)) - (posterior_TB.numel() - frames)) / frames
 
 
 def blank_posterior(stats: ops.FrameStats, shift: float) -> Tensor:
     """Return the blank posterior of every frame, ``[T, B]``, from sufficient statistics."""
     return torch.sigmoid(stats.blank_logit_TB + shift - stats.logsumexp_TB)
-
-
-def _real_frames(emissions: Emissions) -> Tensor:
-    frames = torch.arange(emissions.logits_TBC.shape[0], device=emissions.lengths_B.device)
-    return frames[:, None] < emissions.lengths_B[None]
 
 
 def _not_finite(model: Model, batch: Batch) -> str:

@@ -14,7 +14,7 @@ from ctckit import Emissions
 from ctckit.engine.evaluate import evaluate, frame_entropy, frequency_bands
 from ctckit.engine.history import read_history
 from ctckit.engine.loop import fit
-from ctckit.engine.step import parts_of, train_step
+from ctckit.engine.step import mean_blank_mass, parts_of, train_step
 from ctckit.loss import Objective
 from ctckit.types import Batch
 
@@ -134,3 +134,12 @@ def test_a_part_that_a_stage_leaves_out_has_no_gradient(make_run: Any, silent: A
     assert first["module_gradients"]["sequence_lstm"] is None
     assert first["module_gradients"]["frame_lstm"] > 0.0
     assert second["module_gradients"]["sequence_lstm"] > 0.0
+
+
+def test_blank_mass_is_the_mean_over_real_frames_whatever_the_padding_holds() -> None:
+    logits_TBC = 3.0 * torch.randn(6, 3, 4, generator=torch.manual_seed(1))
+    lengths_B = torch.tensor([6, 2, 3])
+    expected = torch.cat([logits_TBC[:length, b].softmax(-1)[:, 0] for b, length in enumerate(lengths_B.tolist())])
+    logits_TBC[2:, 1] = math.nan
+    logits_TBC[3:, 2] = 1e30
+    assert mean_blank_mass(Emissions(logits_TBC, lengths_B)) == pytest.approx(float(expected.mean()), abs=1e-6)
