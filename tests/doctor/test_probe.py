@@ -231,6 +231,7 @@ def test_other_probes_train_fast_and_away_from_divergence() -> None:
     [
         ({}, [("overfit_one_batch", "info"), ("shuffled_inputs", "info")]),
         ({"reordered_loss": 0.3}, [("overfit_one_batch", "info"), ("order_ignored", "warning")]),
+        ({"reordered_loss": 0.3, "clips": 2}, [("overfit_one_batch", "info"), ("shuffled_inputs", "info")]),
         ({"loss": 2.9, "token_error_rate": 90.0}, [("overfit_one_batch", "error")]),
         (
             {"loss": 2.9, "token_error_rate": 90.0, "exchanged_loss": 2.95},
