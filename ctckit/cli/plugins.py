@@ -15,7 +15,7 @@ from ctckit.cli.examples import examples, exit_codes
 if TYPE_CHECKING:
     from ctckit.testing.plugin import ComponentReport
 
-KINDS = ("penalty", "schedule", "monitor", "model")
+KINDS = ("penalty", "schedule", "regularizer", "monitor", "model")
 
 
 @click.group(

@@ -155,6 +155,38 @@ class $cls(ctckit.Monitor):
         return [ctckit.ShiftPenalty(finding, self.by)]
 '''
 
+REGULARIZER = '''\
+"""A term of the loss that rewards uncertainty."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import ctckit
+
+CTCKIT_API = "$api"
+
+
+@dataclass
+class $cls(ctckit.Regularizer):
+    """Reward the entropy of each frame's distribution (Pereyra et al., arXiv 1701.06548).
+
+    Args:
+        weight: nats of loss for each nat of entropy.
+    """
+
+    weight: float = 0.01
+
+    def term(self, emissions: ctckit.Emissions, batch: ctckit.Batch, at: ctckit.Progress) -> Tensor:
+        """Return minus the entropy summed over real frames, per reference token, with its weight."""
+        log_probs_TBC = emissions.logits_TBC.log_softmax(-1)
+        entropy_TB = -(log_probs_TBC.exp() * log_probs_TBC).sum(-1)
+        frames = torch.arange(len(entropy_TB), device=entropy_TB.device)
+        beyond_TB = frames[:, None] >= emissions.lengths_B[None]
+        return -self.weight * entropy_TB.masked_fill(beyond_TB, 0.0).sum() / batch.target_lengths_B.sum()
+'''
+
 MODEL = '''\
 """A recurrent network."""
 
@@ -246,10 +278,25 @@ def test_it_speaks_after_two_collapsed_epochs():
     assert monitor.observe(make_epoch(3, val={"deletions": 20})) == []
 """,
     ),
+    "regularizer": (
+        ("make_progress", "make_step"),
+        """
+def test_uncertainty_lowers_the_loss():
+    emissions, batch = make_step()
+    one, two = ($cls(weight=weight).term(emissions, batch, make_progress()).item() for weight in (0.01, 0.02))
+    assert two < one < 0.0
+""",
+    ),
     "model": ((), ""),
 }
 
-COMPONENTS: Mapping[str, str] = {"penalty": PENALTY, "schedule": SCHEDULE, "monitor": MONITOR, "model": MODEL}
+COMPONENTS: Mapping[str, str] = {
+    "penalty": PENALTY,
+    "schedule": SCHEDULE,
+    "regularizer": REGULARIZER,
+    "monitor": MONITOR,
+    "model": MODEL,
+}
 
 
 def scaffold(name: str, kind: str, folder: Path) -> tuple[Path, ...]:
@@ -257,7 +304,7 @@ def scaffold(name: str, kind: str, folder: Path) -> tuple[Path, ...]:
 
     Args:
         name: of the plugin, with or without ``ctckit-`` before it.
-        kind: penalty, schedule, monitor or model.
+        kind: penalty, schedule, regularizer, monitor or model.
         folder: gets the folder ``ctckit-NAME``.
 
     Returns:

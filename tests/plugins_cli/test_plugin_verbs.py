@@ -87,7 +87,7 @@ def test_check_passes_with_exit_code_0(installed_plugin: Install) -> None:
     installed_plugin(COSINE, name="easing")
     outcome = call("plugins", "check", "easing")
     assert outcome.exit_code == 0
-    assert "penalty easing: 11 of 11 checks passed" in outcome.output
+    assert "penalty easing: 12 of 12 checks passed" in outcome.output
 
 
 def test_check_fails_with_exit_code_1_and_says_why(installed_plugin: Install) -> None:
@@ -294,6 +294,7 @@ def test_an_unused_plugin_is_named_with_the_option_that_uses_it(installed_plugin
         ("model", {}, "--set 'model.name=x'"),
         ("schedule", {"lr": 0.1}, "--set 'phases.*.schedule.name=x' --set 'phases.*.schedule.lr=0.1'"),
         ("monitor", {"every": 2, "loud": True}, "--set 'monitors=[{name = \"x\", every = 2, loud = true}]'"),
+        ("regularizer", {"weight": 0.1}, "--set 'phases.*.regularizers=[{name = \"x\", weight = 0.1}]'"),
         ("recipe", {}, "--recipe x"),
     ],
 )

@@ -9,7 +9,13 @@ import pytest
 
 from ctckit.testing import TinyCorpus
 
-KINDS = {"penalty": "fading", "schedule": "falling", "monitor": "watching", "model": "recurring"}
+KINDS = {
+    "penalty": "fading",
+    "schedule": "falling",
+    "regularizer": "unsure",
+    "monitor": "watching",
+    "model": "recurring",
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
