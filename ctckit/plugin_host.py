@@ -127,8 +127,14 @@ def _both(claims: Sequence[PluginSource]) -> str:
     return " and ".join(f"{source.distribution} {source.version}" for source in claims)
 
 
-def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ...]]:
+def load_plugins(
+    names: Sequence[str], *, for_recipe: str | None = None
+) -> tuple[Registry, tuple[PluginSource, ...]]:
     """Import the named plugins and let each register.
+
+    Args:
+        names: entry-point names, or paths of files.
+        for_recipe: the plugin to load as well if none of them brings a recipe.
 
     Returns:
         The filled registry, and the sources in the order given, then what their recipes require, for the history.
@@ -143,7 +149,7 @@ def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ..
     from ctckit.registry import Registry
 
     registry = Registry()
-    waiting = list(dict.fromkeys(names))
+    waiting = list(dict.fromkeys(names)) or ([for_recipe] if for_recipe else [])
     loaded: dict[str, PluginSource] = {}
     for name in names:
         find_plugin(name)  # a misspelt one is an error before any is imported
@@ -172,6 +178,8 @@ def load_plugins(names: Sequence[str]) -> tuple[Registry, tuple[PluginSource, ..
         except Exception as error:
             raise PluginError(f"{source} failed in {HOOK}: {_where(error)}") from error
         waiting += [name for entry in registry.recipes.values() for name in entry.value.requires]
+        if not waiting and not registry.recipes and for_recipe:
+            waiting.append(for_recipe)
     return registry, tuple(loaded.values())
 
 
@@ -187,8 +195,12 @@ def declared_api(source: PluginSource) -> str | None:
     except Exception:  # noqa: BLE001  # whatever is wrong with it, the import says so with its own words
         return None
     for node in tree.body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [API]:
-            return ast.unparse(node.value).strip("'")
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ) if name == API:
+                return ast.unparse(value).strip("'")
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,8 @@ def train(
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     chosen = choose_device(device)
+    if max_minutes is not None and math.isnan(max_minutes):  # click lets it pass: it is outside of no range
+        raise ConfigError("--max-minutes nan: give a number of minutes")
     if resume is not None:
         fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run)
         if any(value is not None and value != () and value is not False for value in fresh):
@@ -159,12 +162,11 @@ def load_with_recipe(plugins: Sequence[str], console: Console) -> tuple[Registry
     """Load the named plugins, and the default one if none of them brings a recipe."""
     from ctckit.plugin_host import load_plugins
 
-    registry, sources = load_plugins(plugins)
-    if registry.recipes:
-        return registry, sources
-    if plugins:
+    registry, sources = load_plugins(plugins, for_recipe=DEFAULT_PLUGIN)
+    by_itself = {source.name for source in sources} - set(plugins)
+    if plugins and DEFAULT_PLUGIN in by_itself:
         console.print(f"no recipe in {', '.join(plugins)}: using that of {DEFAULT_PLUGIN}")
-    return load_plugins([*plugins, DEFAULT_PLUGIN])
+    return registry, sources
 
 
 def choose_recipe(registry: Registry, name: str | None) -> Recipe:
@@ -271,7 +273,7 @@ def fit_shown(run: Run, console: Console, max_minutes: float | None, max_updates
     from ctckit.cli.display import ConsoleDisplay
     from ctckit.engine.loop import fit
 
-    seconds = float("inf") if max_minutes is None else max_minutes * 60.0
+    seconds = math.inf if max_minutes is None else max_minutes * 60.0
     with ConsoleDisplay(console) as display:
         return fit(run, display, max_seconds=seconds, max_updates=max_updates)
 

@@ -347,7 +347,7 @@ def _clips(file: Any, path: Path, features_key: str) -> Iterator[tuple[str, Any]
     """Yields (id, group) of each clip, depth first in the order of names."""
     if not len(file):
         raise DataError(f"{path}: the file is empty, it holds no clips")
-    datasets = sorted(name for name, item in file.items() if isinstance(item, h5py.Dataset))
+    datasets = [name for name in _names(file, path) if isinstance(file.get(name), h5py.Dataset)]
     if datasets:
         shown = ", ".join(f"{name} {_kind(file[name])}" for name in datasets[:6])
         raise DataError(
@@ -358,13 +358,22 @@ def _clips(file: Any, path: Path, features_key: str) -> Iterator[tuple[str, Any]
     yield from _walk(file, "", path, features_key)
 
 
+def _names(group: Any, path: Path) -> list[str]:
+    """Sorted names of what a group holds; h5py gives those that are no UTF-8 as bytes."""
+    names = list(group)
+    odd = [name for name in names if isinstance(name, bytes)]
+    if odd:
+        raise DataError(f"{path}: the name {odd[0]!r} in {group.name!r} is not UTF-8; rename it")
+    return sorted(names)
+
+
 def _walk(group: Any, prefix: str, path: Path, features_key: str) -> Iterator[tuple[str, Any]]:
-    for name in sorted(group):
+    for name in _names(group, path):
         clip = f"{prefix}{name}"
         item = group.get(name)
         if not isinstance(item, h5py.Group):
             raise DataError(f"{path}: {clip!r}: {_kind(item)} where a group was expected")
-        children = list(item)
+        children = _names(item, path)
         if features_key in children:
             yield clip, item
         elif children and all(isinstance(item.get(child), h5py.Group) for child in children):

@@ -116,6 +116,7 @@ def test_a_target_longer_than_its_clip_allows(train: Any, tmp_path: Path) -> Non
         (["--recipe", "fixed"], 2, ["unknown recipe 'fixed'"]),
         (["--device", "cuda:7"], 2, ["--device cuda:7"]),
         (["--device", "tpu"], 2, ["--device tpu"]),
+        (["--max-minutes", "nan"], 2, ["--max-minutes nan: give a number of minutes"]),
         (["--config", "absent.toml"], 2, ["absent.toml: cannot be read"]),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) and value[0].startswith("--") else "",

@@ -147,6 +147,8 @@ def test_a_plugin_file_changes_a_training(cli: Any, tiny: Any, tmp_path: Path) -
         "@ctckit.hookimpl\n"
         "def ctckit_register(registry):\n"
         "    registry.penalty('cosine', CosineBlankPenalty)\n"
+        "import sys\n"
+        "print('imported', file=sys.stderr)\n"
     )
     odd = tmp_path / "run[x=1]"  # square brackets are markup to rich
     chosen = ["--plugin", plugin, "--set", "phases.*.penalty.name=cosine", "--set", "phases.*.penalty.epochs=2"]
@@ -156,6 +158,7 @@ def test_a_plugin_file_changes_a_training(cli: Any, tiny: Any, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert "run[x=1]" in done.stderr
     assert "no recipe in" in done.stderr
+    assert done.stderr.count("imported") == 1
     shifts = [row["shift"] for row in history(folder) if row["kind"] == "epoch"]
     assert shifts == pytest.approx([-1.0, 0.0, 0.0, 0.0])
     assert history(folder)[0]["plugins"][0]["version"].startswith("sha256:")

@@ -166,6 +166,17 @@ def test_truncated_file(packed, tmp_path, share):
     assert "\n" not in str(caught.value)
 
 
+def test_a_group_whose_name_is_no_utf8(tmp_path):
+    path = tmp_path / "c.h5"
+    with h5py.File(path, "w") as file:
+        for name in (b"a", b"b\xff"):
+            group = h5py.Group(h5py.h5g.create(file.id, name))
+            group.create_dataset("features", data=np.zeros((3, 2), np.float32))
+            group.attrs["transcript"] = "x"
+    with pytest.raises(DataError, match=r"c\.h5: the name b'b\\xff' in '/' is not UTF-8; rename it"):
+        open_corpus(path)
+
+
 def test_not_hdf5(tmp_path):
     path = tmp_path / "c.h5"
     path.write_text("hello")

@@ -182,6 +182,14 @@ def test_another_plugin_api_says_which_side_is_too_old(
     assert said.endswith(message)
 
 
+def test_a_version_with_an_annotation_is_read_too(
+    installed_plugin: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin_host, "PLUGIN_API", "1.2")
+    said = refusal(installed_plugin, declaring("1.3").replace("CTCKIT_API =", "CTCKIT_API: str ="))
+    assert "is written for plugin API 1.3" in said
+
+
 def test_the_version_is_compared_before_the_import_can_fail(
     installed_plugin: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
