@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctckit_hierarchical.adaptive import RECIPE as ADAPTIVE
 from ctckit_hierarchical.fixed import RECIPE as FIXED
 from ctckit_hierarchical.multistage import RECIPE as MULTISTAGE
 
@@ -52,3 +53,19 @@ def test_hierarchical_multistage_is_the_strategy_that_failed() -> None:
         ("constant", 5e-4),
         ("constant", 3e-4),
     ]
+
+
+def test_hierarchical_adaptive_takes_off_before_it_regularises() -> None:
+    takeoff, training = ADAPTIVE.phases.values()
+    assert (takeoff.epochs, training.epochs) == (3, 47)
+    assert (takeoff.dropout, takeoff.time_mask_prob) == (0.0, 0.0)
+    assert (training.dropout, training.time_mask_prob) == (0.2, 0.1)
+    assert [(phase.schedule.name, phase.schedule.params) for phase in (takeoff, training)] == [
+        ("constant", {"lr": 1e-3}),
+        ("cosine", {"lr": 1e-3}),
+    ]
+    assert takeoff.penalty is training.penalty is None
+    assert ADAPTIVE.batch_size == 4
+    assert ADAPTIVE.model.params == {
+        "hidden_size": 512, "temporal_conv": True, "subsampling": 4, "auxiliary_weight": 1.0
+    }  # fmt: skip
