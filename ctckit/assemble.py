@@ -22,6 +22,7 @@ from ctckit.data import (
     BatchPlan,
     Corpus,
     FeaturePipeline,
+    Infeasible,
     Loader,
     Targets,
     encode_targets,
@@ -29,7 +30,7 @@ from ctckit.data import (
 )
 from ctckit.doctor import probe_checks, probe_clips
 from ctckit.doctor.audit import Subject
-from ctckit.doctor.feasibility import Infeasible, infeasible_clips
+from ctckit.doctor.feasibility import infeasible_clips
 from ctckit.doctor.initial_loss import FIT_CLIPS
 from ctckit.doctor.plateau import unigram_plateau
 from ctckit.engine import probe as probing
@@ -129,7 +130,7 @@ def assemble(
             model.set_stage(phase.stage)  # refuses a stage that the model does not have
     refuse_train_only_shift(config, phases)
 
-    dropped = infeasible_clips(model, train_corpus.ids, train_corpus.frame_counts.tolist(), _lists(train.targets))
+    dropped = infeasible_clips(model, train_corpus, train.targets)
     if dropped and config.data.infeasible == "error":
         first, *others = dropped.values()
         raise DataError(
@@ -437,10 +438,6 @@ def _open(config: Config, path: Path) -> Corpus:
         features_key=config.data.features_key,
         transcript_key=config.data.transcript_key,
     )
-
-
-def _lists(targets: Targets) -> list[list[int]]:
-    return [targets[index].tolist() for index in range(len(targets))]
 
 
 def _loader(

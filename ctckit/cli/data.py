@@ -445,7 +445,7 @@ def _print_infeasible(console: Any, name: str, one: CorpusStatistics) -> None:
         console.print(
             Text(
                 f"{name}: clip {clip.clip_id!r} has no CTC path: {clip.output_frames} output frames "
-                f"(T {clip.frames}), needs {clip.tokens + clip.repeats} (U {clip.tokens} + {clip.repeats} repeats)"
+                f"(T {clip.frames}), needs {clip.labels + clip.repeats} (U {clip.labels} + {clip.repeats} repeats)"
             ),
             soft_wrap=True,
         )

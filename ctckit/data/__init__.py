@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ctckit.data.splits import split_corpus
     from ctckit.data.statistics import CorpusStatistics, describe
     from ctckit.data.synthetic import SyntheticSpec, simulate, simulate_from_labels
-    from ctckit.data.targets import Targets, encode_targets
+    from ctckit.data.targets import Infeasible, Targets, encode_targets
     from ctckit.data.writer import CorpusWriter
 
 _HOMES = {
@@ -34,6 +34,7 @@ _HOMES = {
     "CorpusWriter": "writer",
     "DemoPaths": "demo",
     "FeaturePipeline": "features",
+    "Infeasible": "targets",
     "Loader": "loader",
     "SyntheticSpec": "synthetic",
     "Targets": "targets",
@@ -57,6 +58,7 @@ __all__ = [
     "CorpusWriter",
     "DemoPaths",
     "FeaturePipeline",
+    "Infeasible",
     "Loader",
     "SyntheticSpec",
     "Targets",

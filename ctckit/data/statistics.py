@@ -11,20 +11,9 @@ import numpy.typing as npt
 
 from ctckit.data.alphabet import Alphabet
 from ctckit.data.dataset import Corpus
-from ctckit.data.targets import encode_targets
+from ctckit.data.targets import Infeasible, encode_targets
 
 QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-
-
-@dataclass(frozen=True)
-class Infeasible:
-    """A clip without a CTC path: fewer output frames than ``tokens + repeats``."""
-
-    clip_id: str
-    frames: int
-    output_frames: int
-    tokens: int
-    repeats: int
 
 
 @dataclass(frozen=True)
@@ -114,19 +103,9 @@ def describe(corpus: Corpus, *, subsampling: int = 1) -> CorpusStatistics:
     counts = label_counts(corpus)
     targets = encode_targets(corpus, Alphabet(sorted(counts)))
     lengths = targets.lengths
-    repeats = targets.repeats
     output_frames = corpus.frame_counts // subsampling
     stored = corpus.alphabet()
-    infeasible = tuple(
-        Infeasible(
-            corpus.ids[i],
-            int(corpus.frame_counts[i]),
-            int(output_frames[i]),
-            int(lengths[i]),
-            int(repeats[i]),
-        )
-        for i in np.flatnonzero(output_frames < targets.needed_frames).tolist()
-    )
+    infeasible = tuple(targets.infeasible(corpus.ids, corpus.frame_counts, output_frames).values())
     frames = int(corpus.frame_counts.sum())
     tokens = int(lengths.sum())
     return CorpusStatistics(

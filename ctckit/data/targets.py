@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,31 @@ import numpy.typing as npt
 from ctckit.data.alphabet import Alphabet
 from ctckit.data.dataset import Corpus
 from ctckit.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Infeasible:
+    """A clip that is too short for its labels.
+
+    Attributes:
+        clip_id: the clip.
+        frames: input frames.
+        output_frames: frames after subsampling.
+        labels: length of the target.
+        repeats: adjacent equal labels, each of which needs a blank between.
+    """
+
+    clip_id: str
+    frames: int
+    output_frames: int
+    labels: int
+    repeats: int
+
+    def __str__(self) -> str:
+        return (
+            f"clip '{self.clip_id}' has no CTC path: T={self.output_frames} output frames "
+            f"(of {self.frames}), U={self.labels} labels, {self.repeats} repeats, and T >= U + repeats must hold"
+        )
 
 
 @dataclass(frozen=True)
@@ -54,6 +80,27 @@ class Targets:
     def needed_frames(self) -> npt.NDArray[np.int64]:
         """Fewest output frames with which each clip has a CTC path, int64 [N]: ``U + repeats``."""
         return self.lengths + self.repeats
+
+    def infeasible(
+        self, ids: Sequence[str], frame_counts: npt.NDArray[np.int64], output_frames: npt.NDArray[np.int64]
+    ) -> dict[int, Infeasible]:
+        """Find the clips without a CTC path, by number.
+
+        A path exists iff the output has at least as many frames as the target has labels plus adjacent repeats.
+        Other toolkits use ``T >= U``, ``T >= 2U + 1`` or the length before subsampling; all three are wrong.
+
+        Args:
+            ids: of the clips.
+            frame_counts: int64 [N], input frames.
+            output_frames: int64 [N], frames after the model's subsampling.
+        """
+        lengths, repeats = self.lengths, self.repeats
+        return {
+            clip: Infeasible(
+                ids[clip], int(frame_counts[clip]), int(output_frames[clip]), int(lengths[clip]), int(repeats[clip])
+            )
+            for clip in np.flatnonzero(output_frames < self.needed_frames).tolist()
+        }
 
 
 def encode_targets(corpus: Corpus, alphabet: Alphabet, *, leave_out_unknown: bool = False) -> Targets:

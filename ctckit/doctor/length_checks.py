@@ -37,7 +37,7 @@ def check_lengths(
     """
     prefix = "" if name == "train" else f"{name}: "
     labels = [targets[index].tolist() for index in range(len(targets))]
-    found = infeasible_clips(model, corpus.ids, corpus.frame_counts.tolist(), labels)
+    found = infeasible_clips(model, corpus, targets)
     if found:
         tokens = int(targets.lengths.sum())
         lost = sum(clip.labels for clip in found.values())

@@ -3,13 +3,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctckit import ops
-from ctckit.doctor.feasibility import infeasible_clips
+from ctckit.data import Targets
 from ctckit.doctor.plateau import unigram_plateau
 from ctckit_hierarchical.model import HierarchicalBiLSTM
 
@@ -60,6 +61,11 @@ def test_the_plateau_of_two_frames_and_one_label_by_hand() -> None:
     assert unigram_plateau([1, 1], [[1], [2]], 3) == pytest.approx(math.log(2), abs=1e-2)
 
 
+def targets_of(targets: list[list[int]]) -> Targets:
+    values = np.array([label for target in targets for label in target], dtype=np.int64)
+    return Targets(values, np.cumsum([0, *map(len, targets)]))
+
+
 @given(
     st.lists(
         st.tuples(st.integers(1, 30), st.lists(st.integers(1, 3), min_size=1, max_size=8)), min_size=1, max_size=6
@@ -69,8 +75,9 @@ def test_the_plateau_of_two_frames_and_one_label_by_hand() -> None:
 def test_a_clip_is_infeasible_exactly_where_the_loss_is_infinite(clips: list[tuple[int, list[int]]]) -> None:
     model = HierarchicalBiLSTM(2, 4, hidden_size=2, subsampling=4)
     frames, targets = [frames for frames, _ in clips], [target for _, target in clips]
-    found = infeasible_clips(model, [str(n) for n in range(len(clips))], frames, targets)
     lengths_B = model.output_lengths(torch.tensor(frames))
+    ids = [str(n) for n in range(len(clips))]
+    found = targets_of(targets).infeasible(ids, np.array(frames), lengths_B.numpy())
     width = max(map(len, targets))
     targets_BS = torch.tensor([target + [-1] * (width - len(target)) for target in targets])
     logits_TBC = torch.zeros(int(lengths_B.max()), len(clips), 4, dtype=torch.float64)
@@ -85,8 +92,7 @@ def test_a_clip_is_infeasible_exactly_where_the_loss_is_infinite(clips: list[tup
 
 
 def test_the_message_says_what_is_missing() -> None:
-    model = HierarchicalBiLSTM(2, 4, hidden_size=2, subsampling=4)
-    (clip,) = infeasible_clips(model, ["a"], [9], [[1, 1, 2]]).values()
+    (clip,) = targets_of([[1, 1, 2]]).infeasible(["a"], np.array([9]), np.array([3])).values()
     assert str(clip) == (
         "clip 'a' has no CTC path: T=3 output frames (of 9), U=3 labels, 1 repeats, and T >= U + repeats must hold"
     )

@@ -213,7 +213,7 @@ def test_figures_of_a_corpus(grouped):
     assert figures.blank_reference == pytest.approx(100 * (1 - 4 / 13))
     # Three output frames for X X Y, which needs four: three labels and a blank between the two X.
     (clip,) = figures.infeasible
-    assert (clip.clip_id, clip.output_frames, clip.tokens, clip.repeats) == ("a", 3, 3, 1)
+    assert (clip.clip_id, clip.output_frames, clip.labels, clip.repeats) == ("a", 3, 3, 1)
     assert figures.most_frequent == (("X", 3), ("Y", 1))
     assert figures.attributes == {"speaker": 2}
     assert json.loads(json.dumps(figures.to_dict()))["clips"] == 2
