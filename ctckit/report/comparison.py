@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from ctckit.errors import DataError
-from ctckit.files import atomic
-from ctckit.report import plots
+from ctckit.report import page, plots
 from ctckit.report.charts import LOSS_CEILING, WER_CEILING
-from ctckit.report.html import UNPRINTABLE, Figure, text
+from ctckit.report.html import Figure, text
 from ctckit.report.summary import Epoch, Summary
 
 STYLES = "abdefc"
@@ -181,22 +176,14 @@ def render(runs: Sequence[Compared], caption: str) -> str:
         runs: at most ``len(STYLES)``, all with the same columns.
         caption: of the table.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    script = environment.get_template("script.html").render()
     epochs, drawn = charts(runs)
     marks = [
         plots.Mark(left.epoch, "escape", f"{run.name} left the plateau in epoch {left.epoch}")
         for run in runs
         if run.summary is not None and (left := run.summary.left_plateau) is not None
     ]
-    page = environment.get_template("comparison.html").render(
+    return page.fill(
+        "comparison.html",
         runs=runs,
         caption=caption,
         columns=list(runs[0].cells),
@@ -212,11 +199,7 @@ def render(runs: Sequence[Compared], caption: str) -> str:
         ],
         marked=bool(marks),
         axis=json.dumps({"epochs": epochs, "x": plots.positions(epochs)}),
-        style=Markup(environment.get_template("style.html").render()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-    return UNPRINTABLE.sub("\ufffd", page)
 
 
 def write_comparison(runs: Sequence[Compared], caption: str, path: Path) -> None:
@@ -225,9 +208,7 @@ def write_comparison(runs: Sequence[Compared], caption: str, path: Path) -> None
     Raises:
         DataError: the file cannot be written.
     """
-    page = render(runs, caption)
-    with atomic(path, DataError) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    page.write(render(runs, caption), path)
 
 
 def _setting(value: Any) -> str:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from ctckit.errors import DataError
-from ctckit.files import atomic
-from ctckit.report import charts, plots
+from ctckit.report import charts, page, plots
 from ctckit.report.summary import Epoch, Event, PhaseSpan, Summary
 from ctckit.report.verdict import Verdict, blank_reading, ended
-
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""Characters that HTML forbids or UTF-8 cannot hold; a clip id may bring them."""
 
 DASH = "\u2013"
 
@@ -81,29 +72,16 @@ def write_report(summary: Summary, verdict: Verdict, path: Path) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    page = render(summary, verdict)
-    with atomic(path, DataError) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    page.write(render(summary, verdict), path)
 
 
 def render(summary: Summary, verdict: Verdict) -> str:
     """Return the page. The same history gives the same page."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    script = environment.get_template("script.html").render()
     numbers = [epoch.epoch for epoch in summary.epochs]
-    page = environment.get_template("page.html").render(
+    return page.fill(
+        "page.html",
         summary=summary,
         verdict=verdict,
-        style=Markup(environment.get_template("style.html").render()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         tiles=tiles(summary),
         moments=moments(summary),
         measures=measures(summary),
@@ -120,7 +98,6 @@ def render(summary: Summary, verdict: Verdict) -> str:
         config=json.dumps(summary.config, indent=2, ensure_ascii=False),
         text=text,
     )
-    return UNPRINTABLE.sub("\ufffd", page)
 
 
 def figures(summary: Summary) -> list[Figure]:
