@@ -12,7 +12,7 @@ import torch
 from ctckit.errors import CheckpointError
 from ctckit.files import atomic
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the layout changes; an older ctckit then says so instead of guessing."""
 
 
@@ -47,7 +47,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a readable checkpoint; it is damaged, or of another program") from error
     if not isinstance(state, dict) or "format" not in state:
         raise CheckpointError(f"{path}: not a checkpoint of ctckit")
-    if state.pop("format") != FORMAT:
+    found = state.pop("format")
+    if found == 1:
+        raise CheckpointError(f"{path}: was written by an earlier ctckit, whose checkpoints lack state; train anew")
+    if found != FORMAT:
         raise CheckpointError(
             f"{path}: not format {FORMAT}, which this ctckit reads; use the version that wrote it"
         )

@@ -51,8 +51,12 @@ def test_unreadable_checkpoints_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         load_checkpoint(path)
     torch.save({"format": 99}, path)
-    with pytest.raises(CheckpointError, match="not format 1, which this ctckit reads"):
+    with pytest.raises(CheckpointError, match="not format 2, which this ctckit reads"):
         load_checkpoint(path)
+    torch.save({"format": 1}, path)
+    with pytest.raises(CheckpointError, match=r"a\.pt: was written by an earlier ctckit.*; train anew") as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
 
 
 def test_history_rows_survive_and_infinities_become_null(tmp_path: Path) -> None:
