@@ -5,6 +5,7 @@ Rules of ctckit's own, where ``flags.py`` has the founding document's. None of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from ctckit.doctor.observations import Observation
@@ -13,9 +14,9 @@ from ctckit.doctor.states import SPIKES
 from ctckit.types import Finding, Severity
 
 VANISHING = 1e-4
-"""A part counts as not learning below this share of the largest gradient per weight norm among the parts. In
-healthy runs (digits and AN4, both recipes, every epoch) the weakest part had about a hundredth of it or more; Adam
-makes up for the scale of a gradient, but what is 10^4 times weaker than the rest is mostly rounding in float32."""
+"""A part counts as not learning below this share of the whole model's gradient per weight norm. In healthy runs
+(digits and AN4, both recipes, every epoch) the weakest part had about a hundredth of it or more; Adam makes up for
+the scale of a gradient, but what is 10^4 times weaker than the rest is mostly rounding in float32."""
 
 START = -1.0
 """A bias of the blank at or below this (nats) was put there: layers are initialised far nearer to 0."""
@@ -39,19 +40,22 @@ def notices(past: Past | Sequence[Observation]) -> tuple[Finding, ...]:
 
 
 def vanishing(one: Observation) -> dict[str, float]:
-    """Return the parts whose gradient is exactly 0, or next to nothing beside that of the strongest part.
+    """Return the parts whose gradient is exactly 0, or next to nothing beside that of the whole model.
 
     Gradients are set in relation to the weights, because it is relative changes that count: a large layer has a
-    large gradient. A part that no loss reached at all has no gradient, not one of 0.
+    large gradient. The whole is the reference, not the strongest part, as a scale that starts at 0 has next to no
+    weight to relate to. A part that no loss reached at all has no gradient, not one of 0.
     """
-    weights = {part: weight for part, weight in one.module_weights.items() if weight}
-    shares = {
-        part: gradient / weights[part]
+    pairs = {
+        part: (gradient, weight)
         for part, gradient in one.module_gradients.items()
-        if gradient is not None and part in weights
+        if gradient is not None and (weight := one.module_weights.get(part))
     }
-    largest = max(shares.values(), default=0.0)
-    return {part: share / largest for part, share in shares.items() if share < VANISHING * largest}
+    gradients, weights = (math.hypot(*(pair[of] for pair in pairs.values())) for of in (0, 1))
+    if not gradients:
+        return {}
+    shares = {part: (gradient / gradients) * (weights / weight) for part, (gradient, weight) in pairs.items()}
+    return {part: share for part, share in shares.items() if share < VANISHING}
 
 
 def _vanishing_gradient(past: Past) -> Finding | None:
@@ -62,7 +66,7 @@ def _vanishing_gradient(past: Past) -> Finding | None:
     weak = {part: share for part, share in last[1].items() if part in last[0]}
     if not weak:
         return None
-    listed = ", ".join(f"'{part}' ({share:.1g} of the largest)" for part, share in weak.items())
+    listed = ", ".join(f"'{part}' ({share:.1g} of the whole model's)" for part, share in weak.items())
     first = next(iter(past.now.module_gradients))
     front = f"; '{first}' comes first, so the features do not reach what learns" if first in weak else ""
     return _finding(

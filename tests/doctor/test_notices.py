@@ -39,10 +39,18 @@ CASES: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
         "vanishing_gradient",
         {"module_gradients": {**GRADIENTS, "convolutions": 1e-4}},
         [
-            {"module_gradients": {**GRADIENTS, "convolutions": 1e-3}},  # 1.2e-4 of 0.36 a unit of weight
+            {"module_gradients": {**GRADIENTS, "convolutions": 2e-4}},  # 1.7e-4 of 0.10 a unit of weight
             {"module_gradients": {**GRADIENTS, "convolutions": None}},  # that is idle
             {"module_gradients": dict.fromkeys(GRADIENTS, 1e-9)},  # all alike: small, and nothing vanishes
             {"module_gradients": {}},
+            {  # a scale of its own that started at 0
+                "module_gradients": {"front": 0.02, "lstm": 0.05, "out": 1.0, "scale": 1.0},
+                "module_weights": {"front": 30.0, "lstm": 25.0, "out": 9.0, "scale": 2e-3},
+            },
+            {
+                "module_gradients": {"front": 0.02, "scale": 1.0},
+                "module_weights": {"front": 30.0, "scale": 2e-3},
+            },
         ],
     ),
     (
