@@ -20,6 +20,9 @@ MANY_ERRORS = 60.0
 FAR = 0.2
 """Share of the plateau's loss above which the training loss, too, has not got there."""
 
+HARDLY = 5
+"""Plans, one after the other, beyond which the line is too flat to say when it arrives."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -31,7 +34,7 @@ class Forecast:
         pace: epochs that the line was drawn through.
         val_wer: word errors at the end, per cent, at least 0.
         training_loss: nats per token, at least 0.
-        needed: epochs from now until word errors fall below ``MANY_ERRORS``; None where they do not fall.
+        needed: epochs from now until word errors fall below ``MANY_ERRORS``; None where they hardly fall.
         arrives: whether that is where labels are recognised.
     """
 
@@ -66,13 +69,14 @@ def forecast(recent: Sequence[Observation], planned: int | None) -> Forecast | N
     left = max(planned - last, 0)
     steps = [min(_slope(numbers, column), 0.0) for column in ([k[1] for k in known], [k[2] for k in known])]
     val_wer, training_loss = max(errors + steps[0] * left, 0.0), max(loss + steps[1] * left, 0.0)
+    needed = max(round((errors - MANY_ERRORS) / -steps[0]), 1) if steps[0] < 0.0 else None
     return Forecast(
         planned=planned,
         left=left,
         pace=len(known),
         val_wer=val_wer,
         training_loss=training_loss,
-        needed=max(round((errors - MANY_ERRORS) / -steps[0]), 1) if steps[0] < 0.0 else None,
+        needed=None if needed is None or needed > HARDLY * planned else needed,
         arrives=val_wer < MANY_ERRORS or training_loss < FAR * plateau,
     )
 

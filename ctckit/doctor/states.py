@@ -299,11 +299,6 @@ def improving(past: Past, *, epochs: int = 5, by: float = 0.02) -> bool:
     return min(past.fits[-epochs:]) < (1.0 - by) * min(past.fits[-2 * epochs : -epochs])
 
 
-def on_plateau(one: Observation) -> bool | None:
-    """Whether the training loss is no better than the unigram plateau; None where that was not recorded."""
-    return one.on_plateau
-
-
 def _broken(past: Past) -> Judgement | None:
     now = past.now
     bad = [
@@ -500,7 +495,7 @@ def _outlook(outlook: Forecast) -> str:
     if not outlook.left:
         return f"The plan of {outlook.planned} epochs is over, and labels are not recognised yet."
     needed = (
-        "word errors do not fall at all"
+        "word errors hardly fall"
         if outlook.needed is None
         else f"{MANY_ERRORS:g} % is {count(outlook.needed)} away"
     )

@@ -216,6 +216,14 @@ def test_a_run_that_will_not_get_there_in_time_is_told_what_is_really_wrong(tmp_
     ]
 
 
+def test_a_flat_line_arrives_nowhere(tmp_path: Path) -> None:
+    flat = [(7, 2.5, 90.0, 60.0), (30, 2.2, 89.97, 60.0)]
+    found = json.loads(call(an4(tmp_path / "flat", flat, 25), "--json").stdout)
+    assert (found["slow"], found["outlook"]["needed"]) == (True, None)
+    assert found["why"].endswith("; word errors hardly fall.")
+    assert not [one for one in found["advice"] if "more epochs" in one["change"]]
+
+
 @pytest.mark.parametrize("until", [11, 13, 16, 18, 25, 50])
 def test_a_run_that_will_get_there_is_left_alone(tmp_path: Path, until: int) -> None:
     result = call(an4(tmp_path / "quick", QUICK, until), "--json")
