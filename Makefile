@@ -9,6 +9,9 @@ VENV ?= .venv
 # Pins torch, so that pip takes one known build instead of the newest. `make CONSTRAINTS=/dev/null` lifts it.
 CONSTRAINTS ?= constraints.txt
 
+# Processes that run tests. `make JOBS=0 test` runs them in one, for a debugger.
+JOBS ?= auto
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
@@ -19,8 +22,9 @@ demo: $(VENV)/.demo
 	$(BIN)/ctckit train --plugin hierarchical_fixed --out runs/demo
 	$(BIN)/ctckit report runs/demo
 
+# One process a core, a test file to each; spinning OpenMP threads of one would take the time of the others.
 test: lint docs
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -112,10 +112,13 @@ def class_shifted_loss(logits_TBC: Tensor, lengths_B: Tensor, batch: Batch, shif
         batch: the targets.
         shifts_C: nats.
     """
+    beyond_TB = torch.arange(len(logits_TBC), device=lengths_B.device)[:, None] >= lengths_B[None]
+    # like the op: float32 where the model emits less, and padding unheard, whatever it holds
+    logits_TBC = logits_TBC.to(torch.promote_types(logits_TBC.dtype, torch.float32))
+    logits_TBC = logits_TBC.masked_fill(beyond_TB[..., None], 0.0)
     shifted_TBC = logits_TBC + shifts_C.to(logits_TBC)
     losses_B = ops.ctc_loss(shifted_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B)
     normaliser_TB = shifted_TBC.logsumexp(-1) - logits_TBC.logsumexp(-1)
-    beyond_TB = torch.arange(len(logits_TBC), device=lengths_B.device)[:, None] >= lengths_B[None]
     return losses_B - normaliser_TB.masked_fill(beyond_TB, 0.0).sum(0)
 
 

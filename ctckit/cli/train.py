@@ -163,8 +163,8 @@ def load_with_recipe(plugins: Sequence[str], console: Console) -> tuple[Registry
     from ctckit.plugin_host import load_plugins
 
     registry, sources = load_plugins(plugins, for_recipe=DEFAULT_PLUGIN)
-    by_itself = {source.name for source in sources} - set(plugins)
-    if plugins and DEFAULT_PLUGIN in by_itself:
+    default = {str(source) for source in sources if source.name == DEFAULT_PLUGIN and DEFAULT_PLUGIN not in plugins}
+    if plugins and {entry.plugin for entry in registry.recipes.values()} == default:
         console.print(f"no recipe in {', '.join(plugins)}: using that of {DEFAULT_PLUGIN}")
     return registry, sources
 

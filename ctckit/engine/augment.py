@@ -8,7 +8,33 @@ import torch
 
 from ctckit import ops
 from ctckit.interfaces import Model
+from ctckit.recipe import Phase
 from ctckit.types import Batch
+
+
+def augment(
+    batch: Batch, settings: Phase, model: Model, *, max_frames: int | None, views: int
+) -> tuple[Batch, int]:
+    """Crop, repeat and mask a batch as a phase says.
+
+    Args:
+        batch: as it was loaded.
+        settings: of the phase.
+        model: whose length map says how far clips may be cropped.
+        max_frames: length to crop to, or None.
+        views: how often each clip is to be seen.
+
+    Returns:
+        The batch, and how many clips were cropped.
+    """
+    cropped = 0
+    if max_frames is not None:
+        batch, cropped = crop(batch, max_frames, model)
+    if views > 1:
+        batch = repeat(batch, views)
+    if settings.time_mask_prob:
+        batch = mask_time(batch, settings.time_mask_prob, settings.time_mask_frames)
+    return batch, cropped
 
 
 def crop(batch: Batch, max_frames: int, model: Model) -> tuple[Batch, int]:

@@ -11,9 +11,8 @@ from itertools import islice
 import torch
 
 from ctckit.data import Loader
-from ctckit.engine.evaluate import to_device
+from ctckit.engine.loop import take_step
 from ctckit.engine.run import Run
-from ctckit.engine.step import train_step
 from ctckit.types import Batch
 
 STEPS = 3
@@ -71,16 +70,7 @@ def dry_run(run: Run, longest: Loader) -> DryRun:
     for batch in _batches(run, longest):
         longest_frames = max(longest_frames, batch.features_BTF.shape[1])
         began = time.perf_counter()
-        for group in run.optimizer.param_groups:
-            group["lr"] = run.learning_rate()
-        outcome = train_step(
-            run.model,
-            run.optimizer,
-            to_device(batch, run.device),
-            objective=run.objective(),
-            gradient_clip=run.config.gradient_clip,
-        )
-        run.clock.finish_batch(int(batch.lengths_B.sum()))
+        outcome, _ = take_step(run, batch)
         seconds.append(time.perf_counter() - began)
         losses.append(outcome.loss)
     later = seconds[1:] or seconds

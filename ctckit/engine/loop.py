@@ -14,14 +14,14 @@ from torch import nn
 
 from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
-from ctckit.engine.augment import crop, mask_time, repeat
+from ctckit.engine.augment import augment
 from ctckit.engine.evaluate import evaluate, to_device
 from ctckit.engine.history import epoch_row
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Best, EpochTotals, Run
-from ctckit.engine.step import parts_of, train_step
+from ctckit.engine.step import StepOutcome, parts_of, train_step
 from ctckit.errors import CheckpointError, PluginError
-from ctckit.types import EpochResult, Finding, StepResult
+from ctckit.types import Batch, EpochResult, Finding, StepResult
 
 SAMPLES = 5
 """Decoded dev clips that monitors are shown."""
@@ -122,34 +122,15 @@ def start_epoch(run: Run) -> bool:
 def train_epoch(run: Run) -> Iterator[StepResult]:
     """Take the steps of the epoch under way that are still to be taken."""
     run.model.train()
-    settings, totals = run.phase.settings, run.totals
-    max_frames = run.adjustments.max_frames or settings.max_frames
+    totals, penalty, at = run.totals, run.phase.penalty, run.clock.now
     began, before = time.monotonic(), totals.seconds
-    at = run.clock.now
-    for batch in run.train.epoch(at.epoch, share=run.phase.clip_share(at.phase_epoch), first_batch=at.batch):
-        frames = int(batch.lengths_B.sum())
-        totals.clips += len(batch.clip_ids)
-        if max_frames is not None:
-            batch, cropped = crop(batch, max_frames, run.model)
-            totals.cropped += cropped
-        if run.phase.views > 1:
-            batch = repeat(batch, run.phase.views)
-        if settings.time_mask_prob:
-            batch = mask_time(batch, settings.time_mask_prob, settings.time_mask_frames)
+    share = run.phase.clip_share(at.phase_epoch)
+    for batch in run.train.epoch(at.epoch, share=share, first_batch=at.batch):
         at = run.clock.now
-        for group in run.optimizer.param_groups:
-            group["lr"] = run.learning_rate()
-        objective = run.objective()
-        with run.naming("model", run.model):
-            outcome = train_step(
-                run.model,
-                run.optimizer,
-                to_device(batch, run.device),
-                objective=objective,
-                gradient_clip=run.config.gradient_clip,
-            )
-        run.clock.finish_batch(frames)
+        outcome, cropped = take_step(run, batch)
         totals.steps += 1
+        totals.clips += len(batch.clip_ids)
+        totals.cropped += cropped
         totals.loss += outcome.loss
         totals.gradient_norm += outcome.gradient_norm
         totals.auxiliary.update(outcome.auxiliary)
@@ -157,11 +138,31 @@ def train_epoch(run: Run) -> Iterator[StepResult]:
         totals.module_gradients.update(outcome.module_gradients)
         totals.seconds = before + time.monotonic() - began
         step = StepResult(at, outcome.loss, outcome.blank_mass, outcome.gradient_norm)
-        if run.phase.penalty:
-            with run.naming("penalty", run.phase.penalty):
-                run.phase.penalty.observe_step(step)
-                run.phase.penalty.observe_emissions(outcome.emissions)
+        if penalty:
+            with run.naming("penalty", penalty):
+                penalty.observe_step(step)
+                penalty.observe_emissions(outcome.emissions)
         yield step
+
+
+def take_step(run: Run, loaded: Batch) -> tuple[StepOutcome, int]:
+    """Take one step with a batch as the phase under way says; also how many clips were cropped."""
+    settings, views = run.phase.settings, run.phase.views
+    max_frames = run.adjustments.max_frames or settings.max_frames
+    batch, cropped = augment(loaded, settings, run.model, max_frames=max_frames, views=views)
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.learning_rate()
+    objective = run.objective()
+    with run.naming("model", run.model):
+        outcome = train_step(
+            run.model,
+            run.optimizer,
+            to_device(batch, run.device),
+            objective=objective,
+            gradient_clip=run.config.gradient_clip,
+        )
+    run.clock.finish_batch(int(batch.lengths_B.sum()) // views)
+    return outcome, cropped
 
 
 def judge(run: Run) -> EpochResult:

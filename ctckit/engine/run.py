@@ -47,7 +47,8 @@ class ActivePhase:
         first = self.settings.curriculum
         if first is None:
             return 1.0
-        return first + (1.0 - first) * (phase_epoch - 1) / max(self.settings.epochs - 1, 1)
+        # rounding may carry it beyond 1 in the last epoch
+        return min(first + (1.0 - first) * (phase_epoch - 1) / max(self.settings.epochs - 1, 1), 1.0)
 
 
 @dataclass(slots=True)

@@ -283,6 +283,13 @@ def term_ignores_padding(subject: Subject) -> None:
                 raise ContractError(
                     f"term is {clean} and, with other padding, {dirty}; mask frames beyond lengths_B"
                 )
+        term = component.term(padded, batch, next(_times()))
+        if not term.requires_grad:
+            continue
+        torch.autograd.backward(term)
+        for logits_TBC in (padded.logits_TBC, *(head.logits_TBC for head in padded.auxiliary)):
+            if logits_TBC.grad is not None and bool((logits_TBC.grad[beyond_TB] != 0).any()):
+                raise ContractError("a gradient reaches frames beyond lengths_B; mask them before they are used")
 
 
 def term_has_no_side_effects(subject: Subject) -> None:

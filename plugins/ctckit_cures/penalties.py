@@ -60,7 +60,7 @@ class LabelPrior(ctckit.Penalty):
     Args:
         alpha: power of the prior in the second epoch, at least 0.
         end: power from epoch ``epochs`` on; between them it changes evenly.
-        epochs: counted over the whole run; None takes half of it.
+        epochs: counted over the whole run, at least 3; None takes half of it.
         estimate: ``epoch`` takes the mean over the epoch before, ``running`` a moving average over the steps.
         momentum: of the moving average.
         floor: least logarithm of a prior, nats.
@@ -82,8 +82,8 @@ class LabelPrior(ctckit.Penalty):
     def __post_init__(self) -> None:
         if not self.alpha >= 0.0 or not self.end >= 0.0:
             raise ValueError(f"alpha is {self.alpha} and end {self.end}; a power of the prior is at least 0")
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"epochs is {self.epochs}; it must be at least 1")
+        if self.epochs is not None and self.epochs < 3:
+            raise ValueError(f"epochs is {self.epochs}; the prior begins in epoch 2, so it must be at least 3")
         if not 0.0 < self.momentum < 1.0 or not self.floor < 0.0:
             raise ValueError(
                 f"momentum is {self.momentum} and floor {self.floor}; they are between 0 and 1, and below 0"
@@ -105,7 +105,7 @@ class LabelPrior(ctckit.Penalty):
         """Add up the posteriors of the main head over real frames."""
         logits_TBC = emissions.logits_TBC
         real_TB = torch.arange(len(logits_TBC), device=logits_TBC.device)[:, None] < emissions.lengths_B[None]
-        sum_C = logits_TBC[real_TB].softmax(-1).sum(0).double().cpu()
+        sum_C = logits_TBC[real_TB].float().softmax(-1).sum(0).double().cpu()
         frames = float(real_TB.sum())
         if self.sum_C is None:
             self.sum_C, self.frames = sum_C, frames
@@ -130,6 +130,6 @@ class LabelPrior(ctckit.Penalty):
         self.log_prior_C = (self.sum_C / self.frames).log().clamp(min=self.floor).float()
 
     def _alpha(self, at: Progress) -> float:
-        last = self.epochs or max(at.epochs // 2, 2)
-        done = min(max((at.epoch - 2) / max(last - 2, 1), 0.0), 1.0)
+        last = self.epochs or max(at.epochs // 2, 3)
+        done = min(max((at.epoch - 2) / (last - 2), 0.0), 1.0)
         return self.alpha + (self.end - self.alpha) * done

@@ -44,15 +44,16 @@ class HeadDistillation(ctckit.Regularizer):
                 "regularizer 'head_distillation': the model emits no auxiliary head to distil into; "
                 "hierarchical_bilstm has one with model.auxiliary_weight above 0, in stage 2"
             )
-        teacher_TBC = self._labels(emissions.logits_TBC.detach())
         real_TB = real_frames(emissions)
-        total = emissions.logits_TBC.new_zeros(())
+        teacher_TBC = self._labels(clean(emissions.logits_TBC.detach(), real_TB))
+        total = teacher_TBC.new_zeros(())
         for head in emissions.auxiliary:
             if not head.lengths_B.equal(emissions.lengths_B):
                 raise ConfigError(
                     f"regularizer 'head_distillation': head '{head.name}' has other frames than the main head"
                 )
-            frames_TB = divergence(teacher_TBC, self._labels(head.logits_TBC)).masked_fill(~real_TB, 0.0)
+            student_TBC = self._labels(clean(head.logits_TBC, real_TB))
+            frames_TB = divergence(teacher_TBC, student_TBC).masked_fill(~real_TB, 0.0)
             total = total + (frames_TB.sum(0) / emissions.lengths_B).sum()
         return self.weight * self.temperature**2 * total / batch.target_lengths_B.sum()
 
@@ -79,7 +80,8 @@ class Smoothness(ctckit.Regularizer):
 
     def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
         """Return the divergence summed over real frames of the main head, per reference token."""
-        log_probs_TBC = emissions.logits_TBC.log_softmax(-1)
+        real_TB = real_frames(emissions)
+        log_probs_TBC = clean(emissions.logits_TBC, real_TB).log_softmax(-1)
         frames = torch.arange(len(log_probs_TBC), device=log_probs_TBC.device)[:, None]
         last_B = emissions.lengths_B[None] - 1
         clip = torch.arange(len(emissions.lengths_B), device=frames.device)[None]
@@ -90,7 +92,7 @@ class Smoothness(ctckit.Regularizer):
             after_TBC = probs_TBC[torch.minimum(frames + 1, last_B.clamp(min=0)), clip]
             smoothed_TBC = 0.25 * before_TBC + 0.5 * probs_TBC + 0.25 * after_TBC
             smoothed_TBC = smoothed_TBC.clamp(min=torch.finfo(probs_TBC.dtype).tiny).log()
-        frames_TB = divergence(smoothed_TBC, log_probs_TBC).masked_fill(~real_frames(emissions), 0.0)
+        frames_TB = divergence(smoothed_TBC, log_probs_TBC).masked_fill(~real_TB, 0.0)
         return self.weight * frames_TB.sum() / batch.target_lengths_B.sum()
 
 
@@ -116,11 +118,12 @@ class Consistency(ctckit.Regularizer):
 
     def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
         """Return the divergences summed over the clips' real frames, per reference token of one view."""
-        log_probs_TBC = emissions.logits_TBC.log_softmax(-1)
+        real_TB = real_frames(emissions)
+        log_probs_TBC = clean(emissions.logits_TBC, real_TB).log_softmax(-1)
         clips = len(emissions.lengths_B) // 2
         one_TBC, other_TBC = log_probs_TBC[:, :clips], log_probs_TBC[:, clips : 2 * clips]
         both_TB = divergence(other_TBC.detach(), one_TBC) + divergence(one_TBC.detach(), other_TBC)
-        both_TB = both_TB.masked_fill(~real_frames(emissions)[:, :clips], 0.0)
+        both_TB = both_TB.masked_fill(~real_TB[:, :clips], 0.0)
         return self.weight * 0.5 * both_TB.sum() / batch.target_lengths_B[:clips].sum()
 
 
@@ -154,16 +157,23 @@ class PathEntropy(ctckit.Regularizer):
 
     def _log_z(self, emissions: Emissions, batch: Batch, power: float) -> Tensor:
         """Return ``log sum_pi p(pi)^power``, ``[B]``."""
-        logits_TBC = emissions.logits_TBC
+        real_TB = real_frames(emissions)
+        logits_TBC = clean(emissions.logits_TBC, real_TB)
         raised_TBC = power * logits_TBC
         losses_B = ctckit.ctc_loss(raised_TBC, batch.targets_BS, emissions.lengths_B, batch.target_lengths_B)
         normaliser_TB = raised_TBC.logsumexp(-1) - power * logits_TBC.logsumexp(-1)
-        return normaliser_TB.masked_fill(~real_frames(emissions), 0.0).sum(0) - losses_B
+        return normaliser_TB.masked_fill(~real_TB, 0.0).sum(0) - losses_B
 
 
 def divergence(target_TBC: Tensor, log_probs_TBC: Tensor) -> Tensor:
     """Return the Kullback-Leibler divergence of each frame, ``[T, B]`` in nats; both arguments in log space."""
     return (target_TBC.exp() * (target_TBC - log_probs_TBC)).sum(-1)
+
+
+def clean(logits_TBC: Tensor, real_TB: Tensor) -> Tensor:
+    """Return logits in float32 or better, zero in padding: what is there must not be heard, not even as a NaN."""
+    logits_TBC = logits_TBC.to(torch.promote_types(logits_TBC.dtype, torch.float32))
+    return logits_TBC.masked_fill(~real_TB[..., None], 0.0)
 
 
 def real_frames(emissions: Emissions) -> Tensor:

@@ -23,4 +23,5 @@ def register_components(registry: ctckit.Registry) -> None:
     registry.penalty("bias_init", penalties.BiasInit)
     registry.monitor("success_table", monitors.SuccessTable)
     registry.monitor("sample_predictions", monitors.SamplePredictions)
+    registry.monitor("end_takeoff", monitors.EndTakeoff)
     registry.monitor("conditional_clipping", monitors.ConditionalClipping)

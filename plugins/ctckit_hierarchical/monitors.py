@@ -1,13 +1,13 @@
-"""What the founding document watches: its success table, its sample predictions, its conditional clipping."""
+"""What the founding document watches (success table, sample predictions, conditional clipping), and the takeoff."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import ctckit
-from ctckit import Action, ClipLength, EpochResult, Finding
+from ctckit import Action, ClipLength, EpochResult, Finding, StopPhase
 
 
 class Expected(NamedTuple):
@@ -109,6 +109,47 @@ class SamplePredictions(ctckit.Monitor):
                     "overlap": overlap,
                 },
                 source="diagnosis, section 5.3",
+            )
+        ]
+
+
+@dataclass
+class EndTakeoff(ctckit.Monitor):
+    """Ends the named phase once the unigram plateau is behind.
+
+    What helps on the plateau (the full learning rate, no dropout, no masking) overfits afterwards, and how long a
+    run stays there differs from corpus to corpus.
+
+    Args:
+        phase: the phase to end.
+        patience: epochs in a row off the plateau, at least 1.
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = ("off",)
+
+    phase: str = "takeoff"
+    patience: int = 1
+    off: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise ValueError(f"patience is {self.patience}; it must be at least 1")
+
+    def observe(self, epoch: EpochResult) -> Sequence[Finding | Action]:
+        """Ask for the end of the phase when the plateau has been left."""
+        self.off = 0 if epoch.on_plateau else self.off + 1
+        if epoch.at.phase != self.phase or self.off < self.patience:
+            return []
+        return [
+            StopPhase(
+                Finding(
+                    rule="plateau_left",
+                    severity="info",
+                    message=f"training loss {epoch.train.loss:.2f} is below the unigram plateau of "
+                    f"{epoch.plateau_loss:.2f}: phase '{self.phase}' ends",
+                    evidence={"train_loss": epoch.train.loss, "plateau_loss": epoch.plateau_loss},
+                    source="diagnosis-review, section 2",
+                )
             )
         ]
 

@@ -10,13 +10,21 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from ctckit import Batch, ConfigError, Emissions, Penalty, PluginError, Progress, Regularizer
+from ctckit.assemble import build_phases
+from ctckit.config import nest, resolve
 from ctckit.engine.checkpoint import load_checkpoint
+from ctckit.engine.dry_run import dry_run
 from ctckit.engine.history import read_history
 from ctckit.engine.loop import fit
 from ctckit.engine.run import ActivePhase
+from ctckit.plugin_host import load_plugins
+from ctckit_hierarchical.fixed import RECIPE
+from ctckit_hierarchical.schedules import Constant
 
 ALL_CURES = {
     "phases.*.epochs": 2,
@@ -85,6 +93,45 @@ class Watching(Regularizer):
     def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
         self.seen.append(batch)
         return emissions.logits_TBC.new_zeros(())
+
+
+@given(st.integers(1, 60), st.floats(0.001, 1.0))
+def test_the_share_grows_to_all_and_never_beyond(epochs: int, first: float) -> None:
+    settings = RECIPE.phases["warmup"].model_copy(update={"epochs": epochs, "curriculum": first})
+    phase = ActivePhase(settings, Constant(1e-3), None, {})
+    shares = [phase.clip_share(epoch) for epoch in range(1, epochs + 1)]
+    assert shares[0] == first
+    assert shares == sorted(shares)
+    assert epochs == 1 or shares[-1] == pytest.approx(1.0)
+    assert max(shares) <= 1.0
+
+
+def test_a_dry_run_takes_the_steps_of_the_run(make_run: Any, tiny: Any) -> None:
+    run = make_run({"batch_size": 1, "phases.warmup.time_mask_prob": 0.3})
+    watching = Watching()
+    swap(run, regularizers={"watching": watching})
+    dry_run(run, run.train)
+    assert [len(batch.clip_ids) for batch in watching.seen] == [2, 2, 2]
+    assert all(batch.clip_ids[0] == batch.clip_ids[1] for batch in watching.seen)
+
+
+class ThreeViews(Watching):
+    views: ClassVar[int] = 3
+
+
+class NoView(Watching):
+    views: ClassVar[int] = 0
+
+
+@pytest.mark.parametrize("classes", [(Watching, ThreeViews), (NoView,)], ids=["two and three", "none"])
+def test_views_that_do_not_go_together_are_refused(make_run: Any, classes: tuple[type[Watching], ...]) -> None:
+    registry, _ = load_plugins(["hierarchical_fixed"])
+    for cls in classes:
+        registry.regularizer(cls.__name__, cls)
+    names = [{"name": cls.__name__} for cls in classes]
+    config = resolve(RECIPE, [("test", nest({"phases.warmup.regularizers": names}))])
+    with pytest.raises(ConfigError, match=r"phases\.warmup\.regularizers: they want different numbers of views"):
+        build_phases(config, registry)
 
 
 def test_two_views_are_the_same_clips_masked_each_in_its_own_way(make_run: Any, silent: Any) -> None:

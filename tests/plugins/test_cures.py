@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from ctckit import Auxiliary, Batch, ConfigError, Emissions, Progress, StepResult
+from ctckit import Auxiliary, Batch, ConfigError, Emissions, Progress, Regularizer, StepResult
 from ctckit.loss import Objective, class_shifted_loss, training_loss
 from ctckit.testing import make_epoch, make_progress, make_step, parametrize_with_checks
 from ctckit_cures.penalties import BlankMassController, LabelPrior
@@ -106,6 +106,37 @@ def test_a_class_shift_of_the_blank_alone_is_the_path_shift_of_the_op() -> None:
     assert one.auxiliary["frame_head"].item() == pytest.approx(other.auxiliary["frame_head"].item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_class_shifts_hear_no_padding_and_compute_in_float32(dtype: torch.dtype) -> None:
+    emissions, batch = make_step()
+    shifts_C = torch.tensor([-0.7, 0.1, 0.0, 0.0, 0.2])
+    logits_TBC = emissions.logits_TBC.detach().to(dtype)
+    wide_TBC = logits_TBC.float()
+    wanted_B = class_shifted_loss(wide_TBC, batch.lengths_B, batch, shifts_C)
+    beyond_TB = torch.arange(7)[:, None] >= batch.lengths_B[None]
+    dirty_TBC = logits_TBC.masked_fill(beyond_TB[..., None], math.nan).requires_grad_()
+    got_B = class_shifted_loss(dirty_TBC, batch.lengths_B, batch, shifts_C)
+    assert got_B.detach().numpy() == pytest.approx(wanted_B.numpy(), rel=1e-5)
+    got_B.sum().backward()
+    assert dirty_TBC.grad is not None
+    assert bool(dirty_TBC.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("regularizer", [HeadDistillation(), Smoothness(), Consistency(), PathEntropy()])
+def test_padding_that_is_no_number_spoils_neither_term_nor_gradient(regularizer: Regularizer) -> None:
+    emissions, batch = make_step(views=regularizer.views)
+    wanted = regularizer.term(emissions, batch, AT).item()
+    beyond_TB = torch.arange(7)[:, None] >= batch.lengths_B[None]
+    with torch.no_grad():
+        for logits_TBC in (emissions.logits_TBC, emissions.auxiliary[0].logits_TBC):
+            logits_TBC[beyond_TB] = math.nan
+    term = regularizer.term(emissions, batch, AT)
+    assert term.item() == pytest.approx(wanted, rel=1e-5)
+    term.backward()
+    for head_TBC in (emissions.logits_TBC, emissions.auxiliary[0].logits_TBC):
+        assert head_TBC.grad is None or bool(head_TBC.grad.isfinite().all())
+
+
 def test_terms_are_added_with_their_weight_and_reported() -> None:
     emissions, batch = make_step()
     plain = training_loss(emissions, batch, Objective())
@@ -181,6 +212,12 @@ def test_the_power_of_the_prior_is_annealed_over_half_of_the_run() -> None:
     full = -0.4 * (math.log(0.9) - math.log(0.05))
     assert blank[:9] == pytest.approx([full * (1 - done / 8) for done in range(9)], rel=1e-5)
     assert blank[8:] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 2}, {"alpha": -0.1}, {"momentum": 1.0}, {"floor": 0.0}])
+def test_the_prior_refuses_what_makes_no_sense(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        LabelPrior(**wrong)  # type: ignore[arg-type]
 
 
 def test_a_rare_class_is_floored() -> None:

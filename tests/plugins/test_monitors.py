@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ctckit import ClipLength, Finding, Hypothesis
-from ctckit_hierarchical.monitors import ConditionalClipping, SamplePredictions, SuccessTable
+from ctckit import ClipLength, Finding, Hypothesis, StopPhase
+from ctckit.testing import check_component
+from ctckit_hierarchical.monitors import ConditionalClipping, EndTakeoff, SamplePredictions, SuccessTable
 
 
 def test_the_success_table_speaks_at_the_end_of_each_phase(make_epoch: Any) -> None:
@@ -72,3 +73,24 @@ def test_clipping_needs_its_phase_and_both_conditions(make_epoch: Any) -> None:
     assert monitor.observe(make_epoch(**{**holds, "loss": 3.1})) == []
     assert monitor.observe(make_epoch(**{**holds, "train_loss": 1.0})) == []
     assert monitor.observe(make_epoch(**holds, max_frames=300)) == []
+
+
+def test_the_takeoff_ends_with_the_plateau_and_in_its_own_phase_only(make_epoch: Any) -> None:
+    monitor = EndTakeoff(patience=2)
+
+    def told(loss: float, phase: str = "takeoff") -> list[object]:
+        return list(monitor.observe(make_epoch(1, phase=phase, train_loss=loss, plateau_loss=4.0)))
+
+    assert told(3.9) == []  # within 3 % of the plateau
+    assert told(3.8) == []
+    assert told(3.95) == []  # back on it: the count begins anew
+    assert told(3.8) == []
+    (action,) = told(3.7)
+    assert isinstance(action, StopPhase)
+    assert action.finding.rule == "plateau_left"
+    assert told(3.0, phase="training") == []
+
+
+def test_the_takeoff_keeps_its_contract() -> None:
+    check_component(EndTakeoff())
+    check_component(EndTakeoff(patience=3))
