@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ctckit.ablation.job import Status, status_of
+from ctckit.ablation.plan import Plan
 from ctckit.ablation.scoring import Scored, scores_of
 from ctckit.doctor.observations import recorded_from_rows
 from ctckit.doctor.states import diagnose
@@ -52,6 +53,7 @@ class Outcome:
         course: None where there is no epoch.
         scored: errors on the test corpus; None while the run has not ended.
         provenance: first row of its history.
+        off_budget: how the time or updates that it took differ from the plan's budget, if they clearly do.
     """
 
     variant: str
@@ -61,9 +63,10 @@ class Outcome:
     course: Course | None
     scored: Scored | None
     provenance: Mapping[str, Any]
+    off_budget: str = ""
 
 
-def read_outcome(folder: Path, variant: str, seed: int, device: str) -> Outcome:
+def read_outcome(folder: Path, plan: Plan, variant: str, seed: int, device: str) -> Outcome:
     """Read a run, and score it where it has ended and has not been scored.
 
     Raises:
@@ -82,7 +85,31 @@ def read_outcome(folder: Path, variant: str, seed: int, device: str) -> Outcome:
     trained = summary.provenance.get("seed")
     if trained != seed:
         raise DataError(f"{folder}: was trained with seed {trained}, its name says {seed}; delete the folder")
-    return Outcome(variant, seed, status, reason, course, scored, summary.provenance)
+    off_budget = _off_budget(summary, plan, reason) if status == "ended" else ""
+    return Outcome(variant, seed, status, reason, course, scored, summary.provenance, off_budget)
+
+
+def _off_budget(summary: Summary, plan: Plan, reason: str) -> str:
+    """Say how a run that has ended left the budget, as one may that was resumed by hand.
+
+    An epoch more is none: a run ends with the epoch in which its budget does.
+    """
+    if {"out of time": plan.minutes, "out of updates": plan.updates}.get(reason, 0) is None:
+        return f"ended {reason}, which is not the plan's budget"
+    updates = [_whole(epoch.update) or 0 for epoch in summary.epochs]
+    if plan.updates is not None and updates:
+        short = reason == "out of updates" and updates[-1] < plan.updates
+        if short or (len(updates) > 1 and updates[-2] >= plan.updates):
+            return f"took {updates[-1]} updates, the plan gives {plan.updates}"
+    seconds = [epoch.seconds or 0.0 for epoch in summary.epochs]
+    if plan.minutes is not None and seconds:
+        spent, given = sum(seconds), 60.0 * plan.minutes
+        # of an epoch that was left in the middle, nobody has recorded the time; saving takes time as well
+        whole = (summary.ending or {}).get("epoch") == len(seconds)
+        short = reason == "out of time" and whole and spent + max(seconds) < 0.5 * given
+        if short or spent > given + max(seconds):
+            return f"took {spent / 60.0:.1f} minutes, the plan gives {plan.minutes:g}"
+    return ""
 
 
 def _course(summary: Summary, rows: list[dict[str, Any]], folder: Path) -> Course | None:

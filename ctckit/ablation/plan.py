@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,11 +99,16 @@ def read_plan(path: Path) -> Plan:
     if plan.minutes is not None and plan.updates is not None:
         raise ConfigError(f"{path}: there are minutes and updates; a budget is one of them")
     for name in plan.variants:
-        _refuse_seed(plan.layers_of(name, path))
+        refuse_seed(plan.layers_of(name, path))
     return plan
 
 
-def _refuse_seed(layers: list[Layer]) -> None:
+def refuse_seed(layers: Sequence[Layer]) -> None:
+    """Refuse settings that name a seed, which the ablation would overwrite.
+
+    Raises:
+        ConfigError: says where.
+    """
     for origin, settings in layers:
         if isinstance(settings, Mapping) and "seed" in settings:
             raise ConfigError(f"{origin}: seed is set by the ablation; write seeds = [...] at the top of the plan")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctckit.ablation.job import FAILURE, LOG, SETTINGS, Job, spent_seconds, status_of
+from ctckit.ablation.job import FAILURE, FINDINGS, LOG, SETTINGS, Job, spent_seconds, status_of
 from ctckit.engine.interrupt import Interrupt
 from ctckit.errors import CtckitError, DataError
 from ctckit.files import atomic
@@ -44,6 +44,8 @@ class _Child:
     job: Job
     process: subprocess.Popen[bytes]
     began: float
+    log_size: int
+    """Bytes in the log before it; the output of earlier attempts."""
 
 
 def available_cores() -> int:
@@ -88,7 +90,7 @@ def run_all(jobs: Sequence[Job], machine: Machine, lock: int, say: Say) -> bool:
         Whether all was done; False where it was interrupted.
 
     Raises:
-        DataError, CheckpointError: a stored run cannot be read.
+        DataError: the history of a stored run cannot be read.
     """
     kept = [job for job in jobs if status_of(job.folder)[0] == "ended"]
     waiting = [job for job in jobs if job not in kept]
@@ -102,8 +104,13 @@ def run_all(jobs: Sequence[Job], machine: Machine, lock: int, say: Say) -> bool:
             while children or (waiting and not interrupt.requested):
                 while waiting and len(children) < machine.jobs and not interrupt.requested:
                     job = waiting.pop(0)
-                    children.append(_start(job, machine, lock))
-                    say(f"{job.folder.name}: training ({done + len(children)} of {len(jobs)})")
+                    try:
+                        children.append(_start(job, machine, lock))
+                    except (CtckitError, OSError) as error:
+                        done += 1
+                        say(f"{job.folder.name}: failed: {_note_failure(job, str(error))}")
+                    else:
+                        say(f"{job.folder.name}: training ({done + len(children)} of {len(jobs)})")
                 if interrupt.requested and not told:
                     told = True
                     say("interrupted: waiting for the trainings to save their state")
@@ -145,9 +152,11 @@ def _start(job: Job, machine: Machine, lock: int) -> _Child:
     (job.folder / FAILURE).unlink(missing_ok=True)
     if not (job.folder / "checkpoints" / "last.pt").is_file():
         # it ended before its first checkpoint, so that there is nothing to go on from
-        (job.folder / HISTORY).unlink(missing_ok=True)
+        for name in (HISTORY, FINDINGS):
+            (job.folder / name).unlink(missing_ok=True)
     threads = str(machine.threads)
     with (job.folder / LOG).open("ab") as log:
+        log_size = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "ctckit", "train", *options],
             stdin=subprocess.DEVNULL,
@@ -158,7 +167,7 @@ def _start(job: Job, machine: Machine, lock: int) -> _Child:
             start_new_session=True,
             pass_fds=(lock,),
         )
-    return _Child(job, process, time.monotonic())
+    return _Child(job, process, time.monotonic(), log_size)
 
 
 def _ended(child: _Child, *, interrupted: bool) -> str:
@@ -176,24 +185,33 @@ def _ended(child: _Child, *, interrupted: bool) -> str:
         return f"{name}: {reason} after {minutes:.1f} min, {_best(child.job.folder)}"
     if code == 0 and status == "unfinished" and reason == "interrupted":
         return f"{name}: somebody interrupted it after {minutes:.1f} min, goes on with the same command"
-    error = error or _last_error(child.job.folder / LOG, code)
-    with suppress(CtckitError), atomic(child.job.folder / FAILURE, DataError) as temporary:
+    if code < 0 or not error:
+        error = _last_error(child.job.folder / LOG, child.log_size, code)
+    return f"{name}: failed after {minutes:.1f} min: {_note_failure(child.job, error)}"
+
+
+def _note_failure(job: Job, error: str) -> str:
+    with suppress(CtckitError), atomic(job.folder / FAILURE, DataError) as temporary:
         temporary.write_text(error + "\n", encoding="utf-8")
-    return f"{name}: failed after {minutes:.1f} min: {error}"
+    return error
 
 
 def _best(folder: Path) -> str:
-    best = read_summary(folder).best
+    summary = read_summary(folder)
+    if not summary.epochs:
+        return "no epoch was done"
+    best = summary.best
     return "every epoch collapsed" if best is None else f"best epoch {best.epoch} with {best.dev.wer:.2f} % on dev"
 
 
-def _last_error(log: Path, code: int) -> str:
-    lines = [
-        line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-    ]
+def _last_error(log: Path, start: int, code: int) -> str:
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}; out of memory?"
+    with log.open("rb") as file:
+        file.seek(start)
+        text = file.read().decode("utf-8", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
     if found:
         return found[-1]
-    if code < 0:
-        return f"ended by {signal.Signals(-code).name}; out of memory?"
     return f"exit code {code}: {lines[-1] if lines else 'no output'}; see {log.name}"

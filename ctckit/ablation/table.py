@@ -73,7 +73,7 @@ class Table:
 
     Attributes:
         rows: by variant, in the order of the plan.
-        corpus: name of the file that the error rates are of; empty while no run has ended.
+        corpus: name of the file that the error rates are of; empty while no run has been scored.
         utterances: in it.
         tokens: of its references.
         budget: of each run, in words.
@@ -185,6 +185,10 @@ def _notes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     if short:
         notes.append(f"not trained to the end yet: {', '.join(short)}")
     notes += [f"{_name(run)} failed: {run.reason}" for run in outcomes if run.status == "failed"]
+    without = [_name(run) for run in outcomes if run.status == "ended" and run.course is None]
+    if without:
+        notes.append(f"the budget ended before the first epoch, give more minutes: {', '.join(without)}")
+    notes += [f"{_name(run)} {run.off_budget}" for run in outcomes if run.off_budget]
     scored = [(run, run.course) for run in outcomes if run.scored is not None and run.course is not None]
     collapsed = [_name(run) for run, _ in scored if run.scored and run.scored.checkpoint != "best"]
     if collapsed:
@@ -204,7 +208,7 @@ def _notes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
 def cells(row: Row) -> list[str]:
     """Format a row, in the order of ``COLUMNS``; several seeds are separated by a slash."""
     courses = [run.course for run in row.runs]
-    each = [f"{run.scored.wer:.2f}" if run.scored else run.status for run in row.runs]
+    each = [_each(run) for run in row.runs]
     if row.wer is None:
         figures = ["-", " / ".join(each), "-", "-", "-", "-"]
     else:
@@ -235,7 +239,8 @@ def cells(row: Row) -> list[str]:
 def caption(table: Table) -> str:
     """Say what the error rates are of."""
     if not table.corpus:
-        return "no run has ended yet"
+        ended = any(run.status == "ended" for row in table.rows for run in row.runs)
+        return "no epoch was done" if ended else "no run has ended yet"
     size = f"{table.utterances} utterances, {table.tokens} tokens"
     return f"{table.corpus}: {size}; {table.budget}; intervals are 95 %"
 
@@ -304,6 +309,12 @@ def _run(run: Outcome) -> Mapping[str, Any]:
 
 def _name(run: Outcome) -> str:
     return f"{run.variant} (seed {run.seed})"
+
+
+def _each(run: Outcome) -> str:
+    if run.scored is not None:
+        return f"{run.scored.wer:.2f}"
+    return "no epoch" if run.status == "ended" else run.status
 
 
 def _estimate(one: Estimate, form: str) -> str:

@@ -144,12 +144,14 @@ def resolve_jobs(
     from rich.console import Console
 
     from ctckit.ablation.job import Job
+    from ctckit.ablation.plan import refuse_seed
     from ctckit.ablation.toml import as_toml
     from ctckit.assemble import assemble
     from ctckit.cli.train import choose_recipe, configure, load_with_recipe
     from ctckit.config import resolve
     from ctckit.errors import ConfigError, CtckitError, DataError
 
+    refuse_seed(last)
     variants: list[list[Job]] = []
     silent = Console(quiet=True)
     for number, name in enumerate(names):
@@ -197,7 +199,7 @@ def table_of(plan: Plan, folder: Path, device: str) -> Table:
     return build_table(
         plan,
         [
-            read_outcome(folder / f"{name}-seed{seed}", name, seed, device)
+            read_outcome(folder / f"{name}-seed{seed}", plan, name, seed, device)
             for name in plan.variants
             for seed in plan.seeds
         ],

@@ -133,6 +133,14 @@ def test_an_empty_table_says_so(tmp_path: Path) -> None:
     assert len(as_json(build_table(PLAN, runs))["variants"]) == 2
 
 
+def test_a_budget_below_one_epoch_is_noted() -> None:
+    runs = [replace(one, scored=None, course=None, reason="out of time") for one in four()]
+    page = as_markdown(build_table(PLAN, runs))
+    assert page.startswith("no epoch was done\n")
+    assert "| none | - | no epoch / no epoch |" in page
+    assert "the budget ended before the first epoch, give more minutes: none (seed 1), none (seed 2), " in page
+
+
 def test_files_hold_the_table(tmp_path: Path) -> None:
     table = build_table(PLAN, four())
     write_table(table, tmp_path)
