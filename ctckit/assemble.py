@@ -522,9 +522,12 @@ def _probed(
     if bench.unseen:
         found = probing.permuted_labels(bench, rate, until - time.monotonic())
         yield from probe_checks.judge_permuted_labels(found)
-    for name in subject.corpora:
+    width = subject.corpora["train"].feature_size
+    for name, corpus in subject.corpora.items():
         if name != "test" and name not in bench.unseen:
             why = f"{name} has too few clips to compare: equally long, with transcripts of known labels that differ"
+            if corpus.feature_size != width:
+                why = f"features of {name} are {corpus.feature_size} wide, those of train {width}"
             yield from probe_checks.skipped(["permuted_labels"], why)
 
 

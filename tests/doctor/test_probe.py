@@ -190,6 +190,16 @@ def test_too_few_clips_are_said(tmp_path: Path) -> None:
     assert "overfit_one_batch" not in found
 
 
+def test_a_corpus_of_another_width_is_said(tmp_path: Path) -> None:
+    with CorpusWriter(tmp_path / "dev.h5", 3, dtype="float32") as writer:
+        for number in range(40):
+            writer.add(f"dev-{number:02d}", np.zeros((20 + number, 3), np.float32), [LABELS[number % 4]])
+    corpora = [str(write(tmp_path / "train.h5")), "--dev", str(tmp_path / "dev.h5")]
+    result = CliRunner().invoke(main, ["audit", *corpora, "--probe", "--probe-seconds", "1e-9", *SMALL])
+    assert "permuted_labels: not run: features of dev are 3 wide, those of train 5" in result.stdout
+    assert "dev has too few clips" not in result.stdout
+
+
 RANGE = RateRange((9.0, 8.0, 4.0), 4.0, 1e-3, 0.1, 0.2, complete=True, seconds=1.0)
 LEARNT = OverfitBatch(8, 1e-3, 100, 40.0, 0.2, 3.0, 0.0, 8.0, 5.0, "", complete=True, seconds=1.0)
 CONTRAST = PairingContrast(100, 0.5, 6.0, related=True)
