@@ -232,13 +232,16 @@ def _subject(
 
 
 def planned_learning_rates(phases: Mapping[str, ActivePhase]) -> tuple[float, ...]:
-    """Return the learning rate at the end of every epoch, as far as no metric changes it."""
+    """Return the largest learning rate of every epoch, of its start and its end, as far as no metric changes it."""
     total = sum(phase.settings.epochs for phase in phases.values())
     rates: list[float] = []
     for name, phase in phases.items():
         for epoch in range(1, phase.settings.epochs + 1):
-            at = Progress(len(rates) + 1, name, epoch, phase.settings.epochs, total, batch=1, batches=1)
-            rates.append(phase.schedule.learning_rate(at))
+            at = (
+                Progress(len(rates) + 1, name, epoch, phase.settings.epochs, total, batch=batch, batches=1)
+                for batch in (0, 1)
+            )
+            rates.append(max(phase.schedule.learning_rate(moment) for moment in at))
     return tuple(rates)
 
 
@@ -377,10 +380,26 @@ def build_phases(config: Config, registry: Registry) -> dict[str, ActivePhase]:
             if component.name in terms:
                 raise ConfigError(f"phases.{name}.regularizers: '{component.name}' is named twice")
             terms[component.name] = _shared(registry.regularizers, component, regularizers)
+        _refuse_unequal_views(name, terms)
         penalty = _shared(registry.penalties, settings.penalty, penalties) if settings.penalty else None
         schedule = _shared(registry.schedules, settings.schedule, schedules)
         phases[name] = ActivePhase(settings, schedule, penalty, terms)
     return phases
+
+
+def _refuse_unequal_views(phase: str, terms: Mapping[str, Regularizer]) -> None:
+    """Refuse what could not tell which clips belong together.
+
+    Raises:
+        ConfigError: regularizers want different numbers of views, or fewer than 1.
+    """
+    views = {name: term.views for name, term in terms.items() if term.views != 1}
+    if len(set(views.values())) > 1 or any(number < 1 for number in views.values()):
+        wanted = ", ".join(f"'{name}' {number}" for name, number in views.items())
+        raise ConfigError(
+            f"phases.{phase}.regularizers: they want different numbers of views of each clip ({wanted}); "
+            "use one of them"
+        )
 
 
 def build_monitors(config: Config, registry: Registry) -> dict[str, Monitor]:
