@@ -76,7 +76,7 @@ CPU = [
     ),
     Mutant("loss: repeats may be skipped", "cpu/ctc.h", "if (labels[u] != labels[u - 1])", "if (true)"),
     Mutant("loss: a barrier that is only dead", "cpu/ctc.h", "kBarrier = 2 * kDead", "kBarrier = kDead"),
-    Mutant("loss: ends only in the blank", "cpu/ctc.h", "if (last > 0 && length_ > 0) total_", "if (false) total_"),
+    Mutant("loss: ends only in the blank", "cpu/ctc.h", "if (U_ > 0 && length_ > 0) total_", "if (false) total_"),
     Mutant(
         "loss: the path domain shifts the normaliser",
         "cpu/ctc.h",
@@ -86,9 +86,10 @@ CPU = [
     Mutant(
         "gradient: repeated labels are counted once",
         "cpu/ctc.h",
-        "taken[firsts[j]] += gamma[j];",
-        "taken[firsts[j]] = gamma[j];",
+        "taken[labels[u]] += gamma[u + 1]",
+        "taken[labels[u]] = gamma[u + 1]",
     ),
+    Mutant("gradient: a row's occupancies stay for the next", "cpu/ctc.h", "taken[labels[u]] = 0;", ";"),
     Mutant(
         "gradient: frames beyond the length are written",
         "cpu/ctc.h",
