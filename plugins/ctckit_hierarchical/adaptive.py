@@ -1,9 +1,9 @@
 """The recipe ``hierarchical_adaptive``: off the plateau first, then regularised.
 
 Batches of 4 and the full learning rate from the first step, without dropout and masking, until the unigram
-plateau is behind (the monitor ``end_takeoff`` sees to that); then a cosine with both. Convolution, subsampling
-by 4, the frame level as an auxiliary CTC head, no blank penalty. The page "Cures" (docs/cures.md) has the
-measurements.
+plateau is behind (the monitor ``end_takeoff`` sees to that); then a cosine with both. The entropy of the paths is
+rewarded throughout. Convolution, subsampling by 4, the frame level as an auxiliary CTC head, no blank penalty.
+The page "Cures" (docs/cures.md) has the measurements.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from ctckit_hierarchical.components import register_components
 
 CTCKIT_API = "1.0"
 
+PATH_ENTROPY = Component(name="path_entropy", weight=0.2)
+
 RECIPE = Recipe(
     name="hierarchical_adaptive",
-    requires=("doctor",),
-    description="Off the plateau first, then regularised: small batches, subsampling, auxiliary head, no penalty",
+    requires=("doctor", "cures"),
+    description="Off the plateau first, then regularised: small batches, path entropy, auxiliary head, no penalty",
     model=Component(
         name="hierarchical_bilstm", hidden_size=512, temporal_conv=True, subsampling=4, auxiliary_weight=1.0
     ),
@@ -25,6 +27,7 @@ RECIPE = Recipe(
         "takeoff": Phase(
             epochs=20,  # at most: end_takeoff ends it
             schedule=Component(name="constant", lr=1e-3),
+            regularizers=(PATH_ENTROPY,),
             weight_decay=1e-4,
             dropout=0.0,
             stage=2,
@@ -32,6 +35,7 @@ RECIPE = Recipe(
         "training": Phase(
             epochs=47,
             schedule=Component(name="cosine", lr=1e-3),
+            regularizers=(PATH_ENTROPY,),
             weight_decay=1e-4,
             dropout=0.2,
             stage=2,

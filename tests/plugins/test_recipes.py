@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctckit import Component
 from ctckit_hierarchical.adaptive import RECIPE as ADAPTIVE
 from ctckit_hierarchical.fixed import RECIPE as FIXED
 from ctckit_hierarchical.multistage import RECIPE as MULTISTAGE
@@ -65,5 +66,6 @@ def test_hierarchical_adaptive_takes_off_before_it_regularises() -> None:
     ]
     assert "end_takeoff" in [monitor.name for monitor in ADAPTIVE.monitors]
     assert takeoff.penalty is training.penalty is None
+    assert takeoff.regularizers == training.regularizers == (Component("path_entropy", weight=0.2),)
     assert ADAPTIVE.batch_size == 4
     assert ADAPTIVE.model.params == {**FIXED.model.params, "subsampling": 4}
