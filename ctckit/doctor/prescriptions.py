@@ -71,6 +71,7 @@ def _leave_plateau(
         )
     yield _audit(config, "clips without a path, constant features or mismatched labels look the same from here")
     yield from _structure(past[-1], config)
+    yield from _entropy(config)
     yield from _learning_rate(past, "the plateau is left")
     yield from _batches_and_features(config)
     yield Advice(
@@ -84,6 +85,7 @@ def _leave_plateau(
 def _faster(diagnosis: Diagnosis, recorded: Recorded) -> Iterator[Advice]:
     past, config = recorded.observations, recorded.config
     yield from _structure(past[-1], config)
+    yield from _entropy(config)
     yield from _learning_rate(past, "labels are recognised")
     yield from _batches_and_features(config)
     if any(one.shift for one in past if one.epoch >= diagnosis.since):
@@ -154,6 +156,17 @@ def _structure(now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]:
             "fewer frames to align; compare 1 - U/T before and after with `ctckit audit`",
             MEASURED,
         )
+
+
+def _entropy(config: Mapping[str, Any]) -> Iterator[Advice]:
+    phases = [phase for phase in _table(config, "phases").values() if isinstance(phase, Mapping)]
+    if any(term.get("name") == "path_entropy" for phase in phases for term in phase.get("regularizers") or ()):
+        return
+    yield Advice(
+        """--plugin cures --set 'phases.*.regularizers=[{name="path_entropy"}]'""",
+        "rewarding the entropy of the paths took word errors from 22.7 to 10.5 % in 50 epochs alike",
+        CURES,
+    )
 
 
 def _batches_and_features(config: Mapping[str, Any]) -> Iterator[Advice]:

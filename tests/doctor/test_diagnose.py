@@ -147,6 +147,9 @@ def test_epochs_that_start_again_are_counted_on(tmp_path: Path) -> None:
     assert "counted anew" in found["notes"][0]
 
 
+PATH_ENTROPY = """--plugin cures --set 'phases.*.regularizers=[{name="path_entropy"}]'"""
+
+
 def test_a_stuck_run_is_sent_to_its_front_end_before_any_penalty(tmp_path: Path) -> None:
     run = history(tmp_path / "stuck", [RUN_ROW, *(epoch(n) for n in range(1, 16))])
     result = call(run, "--json")
@@ -159,6 +162,7 @@ def test_a_stuck_run_is_sent_to_its_front_end_before_any_penalty(tmp_path: Path)
         "--set model.temporal_conv=true",
         "--set model.auxiliary_weight=1",
         "--set model.subsampling=4",
+        PATH_ENTROPY,
         "--set batch_size=8",
         "--set data.normalize=clip_mean",
         "no blank penalty before these",
@@ -237,9 +241,10 @@ def test_what_a_slow_run_lacks_is_named_in_the_order_of_its_effect(tmp_path: Pat
     run = an4(tmp_path / "bare", SLOW, 30, model=bare, batch_size=16)
     changes = [one["change"] for one in json.loads(call(run, "--json").stdout)["advice"]]
     assert changes[:2] == ["--set model.temporal_conv=true", "--set model.auxiliary_weight=1"]
-    assert changes[2] == "--set batch_size=8"
+    assert changes[2:4] == [PATH_ENTROPY, "--set batch_size=8"]
     fine = {**bare, "temporal_conv": True, "subsampling": 4, "auxiliary_weight": 1.0}
-    run = an4(tmp_path / "fine", SLOW, 30, model=fine)
+    entropy = {"main": {"epochs": 50, "regularizers": [{"name": "path_entropy", "weight": 0.2}]}}
+    run = an4(tmp_path / "fine", SLOW, 30, model=fine, phases=entropy)
     changes = [one["change"] for one in json.loads(call(run, "--json").stdout)["advice"]]
     assert changes == ["more epochs: at this pace at least 55 in all", "ctckit audit train.h5 --dev dev.h5"]
 
