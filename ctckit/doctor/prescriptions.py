@@ -2,8 +2,8 @@
 
 The order is that of measured effects on real speech (AN4 words): local convolutions first, because nothing else
 helped without them in the review; then an auxiliary loss below the second recurrent layer, subsampling, and the
-entropy of the paths, which halved the errors over two seeds (docs/cures.md); then learning rate and batch size. Blank penalties
-took no run off the plateau sooner, so none is ever recommended to a run that is not there yet.
+entropy of the paths, which halved the errors over two seeds (docs/cures.md); then learning rate and batch size.
+Blank penalties took no run off the plateau sooner, so none is ever recommended to a run that is not there yet.
 """
 
 from __future__ import annotations
