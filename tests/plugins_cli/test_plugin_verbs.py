@@ -94,7 +94,7 @@ def test_check_fails_with_exit_code_1_and_says_why(installed_plugin: Install) ->
     installed_plugin(COSINE.replace("return self.start *", "return 5.0 *"), name="easing")
     outcome = call("plugins", "check", "easing")
     assert outcome.exit_code == 1
-    assert "penalty easing: 10 of 11 checks passed" in outcome.output
+    assert "penalty easing: 11 of 12 checks passed" in outcome.output
     assert (
         "FAILED Easing(start=-2.0) breaks shift_is_finite_and_not_positive: shift is 5.0 at epoch 1"
         in outcome.output

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ctckit.testing.component_checks import MONITOR, PENALTY, SCHEDULE
+from ctckit.testing.component_checks import MONITOR, PENALTY, REGULARIZER, SCHEDULE
 from ctckit.testing.model_checks import MODEL
 
 PAGE = Path(__file__).parents[2] / "plugins" / "README.md"
@@ -82,7 +82,9 @@ def test_toml_snippets_are_toml() -> None:
 def test_the_table_of_checks_is_complete() -> None:
     page = PAGE.read_text()
     table = page[page.index("## What the checks promise") : page.index("## Stability")]
-    assert set(re.findall(r"`(\w+)`", table)) == {f.__name__ for f in (*SCHEDULE, *PENALTY, *MONITOR, *MODEL)}
+    assert set(re.findall(r"`(\w+)`", table)) == {
+        f.__name__ for f in (*SCHEDULE, *PENALTY, *REGULARIZER, *MONITOR, *MODEL)
+    }
 
 
 @pytest.mark.parametrize("anchor", re.findall(r"\]\(#([a-z0-9-]+)\)", PAGE.read_text()))
