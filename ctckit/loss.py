@@ -112,7 +112,7 @@ def class_shifted_loss(logits_TBC: Tensor, lengths_B: Tensor, batch: Batch, shif
         batch: the targets.
         shifts_C: nats.
     """
-    beyond_TB = torch.arange(len(logits_TBC), device=lengths_B.device)[:, None] >= lengths_B[None]
+    beyond_TB = ~ops.real_frames(lengths_B, len(logits_TBC))
     # like the op: float32 where the model emits less, and padding unheard, whatever it holds
     logits_TBC = logits_TBC.to(torch.promote_types(logits_TBC.dtype, torch.float32))
     logits_TBC = logits_TBC.masked_fill(beyond_TB[..., None], 0.0)
@@ -132,7 +132,7 @@ def naming_diverged(head: str, logits_TBC: Tensor, lengths_B: Tensor, batch: Bat
     try:
         yield
     except ValueError as error:
-        real_TB = torch.arange(logits_TBC.shape[0], device=lengths_B.device)[:, None] < lengths_B[None]
+        real_TB = ops.real_frames(lengths_B, len(logits_TBC))
         spoilt_B = ((logits_TBC.isnan() | logits_TBC.isposinf()).any(-1) & real_TB).any(0).tolist()
         clips = [clip for clip, spoilt in zip(batch.clip_ids, spoilt_B, strict=True) if spoilt]
         if not clips:

@@ -6,11 +6,12 @@ finding or in a rule beside it. The monitor of ``plugins/ctckit_doctor`` turns t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from ctckit.doctor.observations import Observation
 from ctckit.doctor.past import ERRORS, Past
+from ctckit.doctor.rules import Rule, finding, holding
 from ctckit.doctor.states import SPIKES
 from ctckit.types import Finding, Severity
 
@@ -29,12 +30,7 @@ def red_flags(past: Past | Sequence[Observation]) -> tuple[Finding, ...]:
     Args:
         past: the epochs of a run in order, or what a ``Course`` keeps of them.
     """
-    if not isinstance(past, Past):
-        past = Past.of(past)
-    if not past.epochs:
-        return ()
-    found = (rule(past) for rule in RULES.values())
-    return tuple(finding for finding in found if finding is not None)
+    return holding(RULES, past)
 
 
 def _blank_ratio_high(past: Past) -> Finding | None:
@@ -53,7 +49,7 @@ def _blank_ratio_high(past: Past) -> Finding | None:
     else:
         text += f"; one-frame spikes have {reference:.1f} %, so this is no collapse"
         advice, severity = "nothing to do: judge by deletions, not by the blank share", "info"
-    return _finding(
+    return finding(
         "blank_ratio_high",
         severity,
         text,
@@ -69,7 +65,7 @@ def _blank_excess(past: Past) -> Finding | None:
     now = past.now
     if now.epoch <= 10 or not _excess(now) or now.deletion_rate is None or now.deletion_rate < 50.0:
         return None
-    return _finding(
+    return finding(
         "blank_excess",
         "warning",
         f"after epoch 10, {now.blank_ratio:.1f} % of frames are blank where one-frame spikes have "
@@ -95,7 +91,7 @@ def _val_loss_rising(past: Past) -> Finding | None:
     falls = now is not None and before is not None and now < before
     if now is not None and before is not None:
         text += f", while word errors went from {before:.1f} to {now:.1f} %"
-    return _finding(
+    return finding(
         "val_loss_rising",
         "info" if falls else "warning",
         text,
@@ -115,7 +111,7 @@ def _overfit_ratio_high(past: Past) -> Finding | None:
     ratio = now.generalisation
     if ratio is None or ratio <= 10.0:
         return None
-    return _finding(
+    return finding(
         "overfit_ratio_high",
         "warning",
         f"dev loss is {ratio:.1f} times the training loss, more than 10",
@@ -142,7 +138,7 @@ def _few_labels(past: Past) -> Finding | None:
         )
     else:
         return None
-    return _finding(
+    return finding(
         "few_labels",
         "warning",
         f"after epoch 15, {text}",
@@ -164,7 +160,7 @@ def _blank_falls_slowly(past: Past) -> Finding | None:
     at_reference = now.label_frames is not None and now.label_frames >= SPIKES[0]
     if now.blank_ratio <= 85.0 or fallen >= 1.0 or at_reference:
         return None
-    return _finding(
+    return finding(
         "blank_falls_slowly",
         "warning",
         f"{now.blank_ratio:.1f} % of frames are blank, {fallen:.1f} points less than 5 epochs ago",
@@ -183,7 +179,7 @@ def _wer_stalls(past: Past) -> Finding | None:
         return None
     if now.on_plateau:
         return None  # a lower learning rate starves a run that has not left the plateau
-    return _finding(
+    return finding(
         "wer_stalls",
         "info",
         f"word errors have not improved for {ERRORS} epochs (best {best:.1f} %, now {now.val_wer:.1f} %)",
@@ -199,7 +195,7 @@ def _fits_without_generalising(past: Past) -> Finding | None:
     now = past.now
     if now.fit is None or now.val_loss is None or now.fit >= 0.5 or now.val_loss <= 5.0:
         return None
-    return _finding(
+    return finding(
         "fits_without_generalising",
         "warning",
         f"training loss {now.fit:.2f} is below 0.5 and dev loss {now.val_loss:.2f} above 5",
@@ -216,7 +212,7 @@ def _contingency(past: Past) -> Finding | None:
     if now.epoch != CONTINGENCY_EPOCH or now.blank_ratio is None or now.blank_ratio <= 80.0:
         return None
     at_reference = now.label_frames is not None and now.label_frames >= SPIKES[0]
-    return _finding(
+    return finding(
         "contingency",
         "info" if at_reference else "warning",
         f"{now.blank_ratio:.1f} % of frames are blank at epoch {CONTINGENCY_EPOCH}, more than 80 %"
@@ -233,7 +229,7 @@ def _contingency(past: Past) -> Finding | None:
     )
 
 
-RULES: Mapping[str, Callable[[Past], Finding | None]] = {
+RULES: Mapping[str, Rule] = {
     "blank_ratio_high": _blank_ratio_high,
     "blank_excess": _blank_excess,
     "val_loss_rising": _val_loss_rising,
@@ -249,10 +245,3 @@ RULES: Mapping[str, Callable[[Past], Finding | None]] = {
 
 def _excess(now: Observation) -> bool:
     return now.label_frames is not None and now.label_frames < SPIKES[0]
-
-
-def _finding(
-    rule: str, severity: Severity, message: str, source: str, advice: str, **evidence: float | None
-) -> Finding:
-    known = {name: value for name, value in evidence.items() if value is not None}
-    return Finding(rule, severity, message, known, advice, source)

@@ -6,12 +6,13 @@ Rules of ctckit's own, where ``flags.py`` has the founding document's. None of t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ctckit.doctor.observations import Observation
 from ctckit.doctor.past import Past
+from ctckit.doctor.rules import Rule, finding, holding
 from ctckit.doctor.states import SPIKES
-from ctckit.types import Finding, Severity
+from ctckit.types import Finding
 
 VANISHING = 1e-4
 """A part counts as not learning below this share of the whole model's gradient per weight norm. In healthy runs
@@ -31,12 +32,7 @@ def notices(past: Past | Sequence[Observation]) -> tuple[Finding, ...]:
     Args:
         past: the epochs of a run in order, or what a ``Course`` keeps of them.
     """
-    if not isinstance(past, Past):
-        past = Past.of(past)
-    if not past.epochs:
-        return ()
-    found = (rule(past) for rule in NOTICES.values())
-    return tuple(finding for finding in found if finding is not None)
+    return holding(NOTICES, past)
 
 
 def vanishing(one: Observation) -> dict[str, float]:
@@ -69,7 +65,7 @@ def _vanishing_gradient(past: Past) -> Finding | None:
     listed = ", ".join(f"'{part}' ({share:.1g} of the whole model's)" for part, share in weak.items())
     first = next(iter(past.now.module_gradients))
     front = f"; '{first}' comes first, so the features do not reach what learns" if first in weak else ""
-    return _finding(
+    return finding(
         "vanishing_gradient",
         "warning",
         f"next to no gradient reaches {listed} for 2 epochs: these weights do not learn{front}",
@@ -86,7 +82,7 @@ def _idle_module(past: Past) -> Finding | None:
     if not idle or len(idle) == len(gradients):
         return None
     listed = ", ".join(f"'{part}'" for part in idle)
-    return _finding(
+    return finding(
         "idle_module",
         "info",
         f"no loss reaches {listed} in phase '{past.now.phase}': these weights stay as they are",
@@ -103,7 +99,7 @@ def _hidden_losses(past: Past) -> Finding | None:
         return None
     of = f" of {now.utterances:.0f}" if now.utterances else ""
     parts = [f"{dev:.0f}{of} dev clips"] * bool(dev) + [f"{train:.0f} training clips"] * bool(train)
-    return _finding(
+    return finding(
         "hidden_losses",
         "warning",
         f"{' and '.join(parts)} have no CTC path: their losses are infinite and left out of the mean, as "
@@ -131,7 +127,7 @@ def _bias_learnt_away(past: Past) -> Finding | None:
     text = f"the bias of the blank started at {start:g} and stands at {bias:.2f}"
     if outvoted:
         text += f"; {now.raw_blank_ratio:.1f} % of frames are blank again, so the other weights have made up for it"
-    return _finding(
+    return finding(
         "bias_learnt_away",
         "info",
         f"{text}: the start has been learnt away",
@@ -145,17 +141,10 @@ def _bias_learnt_away(past: Past) -> Finding | None:
     )
 
 
-NOTICES: Mapping[str, Callable[[Past], Finding | None]] = {
+NOTICES: Mapping[str, Rule] = {
     "vanishing_gradient": _vanishing_gradient,
     "idle_module": _idle_module,
     "hidden_losses": _hidden_losses,
     "bias_learnt_away": _bias_learnt_away,
 }
 """By the name of the finding."""
-
-
-def _finding(
-    rule: str, severity: Severity, message: str, source: str, advice: str, **evidence: float | str | None
-) -> Finding:
-    known = {name: value for name, value in evidence.items() if value is not None}
-    return Finding(rule, severity, message, known, advice, source)

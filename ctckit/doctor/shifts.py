@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from ctckit import ops
 from ctckit.decode import edit_counts
 from ctckit.types import Batch, Emissions
@@ -63,7 +61,7 @@ def sweep_shifts(
     for batch, emissions in outputs:
         lengths_B = emissions.lengths_B
         stats = ops.frame_stats(emissions.logits_TBC, lengths_B)
-        real_TB = torch.arange(len(stats.best_TB), device=lengths_B.device)[:, None] < lengths_B[None]
+        real_TB = ops.real_frames(lengths_B, len(stats.best_TB))
         margin_N = (stats.best_logit_TB - stats.blank_logit_TB)[real_TB]
         frames += len(margin_N)
         paths_KBT, counts_KB = (part.tolist() for part in ops.sweep(stats, lengths_B, shifts))

@@ -123,7 +123,7 @@ def evaluate(
 def frame_sums(logits_TBC: Tensor, lengths_B: Tensor, shift: float) -> FrameSums:
     """Sum what monitors want to know of frames under ``shift`` on the blank; decoding needs none of it."""
     stats = ops.frame_stats(logits_TBC, lengths_B)
-    real_TB = torch.arange(logits_TBC.shape[0], device=lengths_B.device)[:, None] < lengths_B[None]
+    real_TB = ops.real_frames(lengths_B, len(logits_TBC))
     return FrameSums(
         frames=int(lengths_B.sum()),
         blank_frames=int((stats.blank_logit_TB + shift >= stats.best_logit_TB)[real_TB].sum()),

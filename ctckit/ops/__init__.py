@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ctckit.ops import checks, loader
+from ctckit.ops.reference import real_frames
 from ctckit.ops.results import Alignment, Backend, Domain, FrameStats, GreedyPaths
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "hide_infinite",
     "penalized_log_softmax",
     "penalized_log_softmax_with_path",
+    "real_frames",
     "sweep",
 ]
 

@@ -18,8 +18,13 @@ def _working(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _alive(lengths: Tensor, frames: int) -> Tensor:
-    """Mask [T, B] of the frames within each utterance."""
+def real_frames(lengths: Tensor, frames: int) -> Tensor:
+    """Mask [T, B] of the frames within each utterance.
+
+    Args:
+        lengths: int64 [B].
+        frames: T.
+    """
     return torch.arange(frames, device=lengths.device).unsqueeze(1) < lengths
 
 
@@ -53,7 +58,7 @@ def _difference(logits: Tensor, normaliser: Tensor) -> Tensor:
 def frame_stats(logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Best non-blank class, its logit, logsumexp over non-blanks, blank logit; each [T, B]."""
     _check_lengths("lengths", lengths, logits.shape[0])
-    alive = _alive(lengths, logits.shape[0])
+    alive = real_frames(lengths, logits.shape[0])
     wide = logits.to(_working(logits))
     # max, not argmax: torch documents neither as taking the first of equals, so ask for it explicitly.
     best_logit = wide[..., 1:].amax(-1)
@@ -110,7 +115,7 @@ def greedy(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, Tenso
     """Tokens, counts, starts, ends, scores [B, T] and utterance scores [B] of the best path."""
     frames = logits.shape[0]
     best, best_logit, logsumexp, blank_logit = (x.t() for x in frame_stats(logits, lengths))
-    alive = _alive(lengths, frames).t()
+    alive = real_frames(lengths, frames).t()
     path = best.masked_fill(_is_blank(best_logit, blank_logit, shift), BLANK).masked_fill(~alive, -1)
     shifted = blank_logit.double() + shift
     normaliser = torch.logaddexp(logsumexp.double(), shifted)
@@ -129,7 +134,7 @@ def sweep(
     frames, batch = best.shape
     _check_lengths("lengths", lengths, frames)
     blank = _is_blank(best_logit, blank_logit, shifts.double().view(-1, 1, 1))
-    path = torch.where(blank, BLANK, best).masked_fill(~_alive(lengths, frames), -1)
+    path = torch.where(blank, BLANK, best).masked_fill(~real_frames(lengths, frames), -1)
     kinds = shifts.shape[0]
     path = path.transpose(1, 2).reshape(kinds * batch, frames)
     index, begins, counts = _runs(path, frames)
@@ -237,7 +242,7 @@ def ctc_loss(
     _check_loss(logits, targets, lengths, target_lengths)
     frames, batch, _ = logits.shape
     working = _working(logits)
-    alive = _alive(lengths, frames)
+    alive = real_frames(lengths, frames)
     top, total = _row_norms(logits, 0.0 if path_domain else shift)
     _refuse(alive & ~(total < _INF))
     normaliser = (top.double() + total.double().log()).masked_fill(~alive, 0.0)
@@ -305,7 +310,7 @@ def ctc_loss_backward(
     inside = torch.arange(targets.shape[1], device=targets.device) < target_lengths.unsqueeze(1)
     classes = torch.nn.functional.pad(targets.masked_fill(~inside, BLANK), (1, 0), value=BLANK)
     grad.scatter_add_(2, classes.expand(logits.shape[0], -1, -1), -occupancy.transpose(0, 1))
-    keep = _alive(lengths, logits.shape[0]) & (losses < _INF)
+    keep = real_frames(lengths, logits.shape[0]) & (losses < _INF)
     scale = torch.where(keep, grad_losses.to(working), 0.0).unsqueeze(-1)
     return torch.empty_like(logits).copy_(torch.where(keep.unsqueeze(-1), grad * scale, 0.0))
 
@@ -322,7 +327,7 @@ def align(
     _check_loss(logits, targets, lengths, target_lengths)
     frames, batch, _ = logits.shape
     width = targets.shape[1]
-    alive = _alive(lengths, frames)
+    alive = real_frames(lengths, frames)
     top, total = _row_norms(logits, shift)
     _refuse(alive & ~(total < _INF))
     normaliser = top.double() + total.double().log()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 import ctckit
 from ctckit import BLANK, Emissions, EpochResult, Progress, StepResult
+from ctckit_cures.frames import real_frames
 
 
 @dataclass
@@ -103,9 +103,8 @@ class LabelPrior(ctckit.Penalty):
 
     def observe_emissions(self, emissions: Emissions) -> None:
         """Add up the posteriors of the main head over real frames."""
-        logits_TBC = emissions.logits_TBC
-        real_TB = torch.arange(len(logits_TBC), device=logits_TBC.device)[:, None] < emissions.lengths_B[None]
-        sum_C = logits_TBC[real_TB].float().softmax(-1).sum(0).double().cpu()
+        real_TB = real_frames(emissions)
+        sum_C = emissions.logits_TBC[real_TB].float().softmax(-1).sum(0).double().cpu()
         frames = float(real_TB.sum())
         if self.sum_C is None:
             self.sum_C, self.frames = sum_C, frames

@@ -10,6 +10,7 @@ from torch import Tensor
 
 import ctckit
 from ctckit import BLANK, Batch, ConfigError, Emissions, Progress
+from ctckit_cures.frames import clean, real_frames
 
 
 @dataclass
@@ -168,18 +169,6 @@ class PathEntropy(ctckit.Regularizer):
 def divergence(target_TBC: Tensor, log_probs_TBC: Tensor) -> Tensor:
     """Return the Kullback-Leibler divergence of each frame, ``[T, B]`` in nats; both arguments in log space."""
     return (target_TBC.exp() * (target_TBC - log_probs_TBC)).sum(-1)
-
-
-def clean(logits_TBC: Tensor, real_TB: Tensor) -> Tensor:
-    """Return logits in float32 or better, zero in padding: what is there must not be heard, not even as a NaN."""
-    logits_TBC = logits_TBC.to(torch.promote_types(logits_TBC.dtype, torch.float32))
-    return logits_TBC.masked_fill(~real_TB[..., None], 0.0)
-
-
-def real_frames(emissions: Emissions) -> Tensor:
-    """Return ``[T, B]``, true within each clip."""
-    frames = torch.arange(len(emissions.logits_TBC), device=emissions.lengths_B.device)
-    return frames[:, None] < emissions.lengths_B[None]
 
 
 def _require_weight(weight: float) -> None:
