@@ -22,7 +22,7 @@ cudaStream_t current_stream(const Tensor& tensor) {
   static const auto ask = reinterpret_cast<Ask>(dlsym(RTLD_DEFAULT, "aoti_torch_get_current_cuda_stream"));
   if (ask == nullptr) throw std::runtime_error("ctckit: this torch has no CUDA streams");
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(ask(tensor.get_device_index(), &stream));
+  TORCH_ERROR_CODE_CHECK(ask(tensor.get_device_index(), &stream));
   return static_cast<cudaStream_t>(stream);
 }
 
