@@ -56,6 +56,7 @@ setup(
     packages=[
         "ctckit",
         "ctckit.ablation",
+        "ctckit.audit",
         "ctckit.cli",
         "ctckit.csrc",
         "ctckit.data",

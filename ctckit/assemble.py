@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.metadata
 import platform
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,28 +26,20 @@ from ctckit.data import (
     encode_targets,
     open_corpus,
 )
-from ctckit.doctor import probe_checks, probe_clips
-from ctckit.doctor.audit import Subject
-from ctckit.doctor.feasibility import infeasible_clips
-from ctckit.doctor.initial_loss import FIT_CLIPS
-from ctckit.doctor.plateau import unigram_plateau
-from ctckit.engine import probe as probing
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.clock import Clock
-from ctckit.engine.evaluate import Judged, frequency_bands, to_device
+from ctckit.engine.evaluate import Judged, frequency_bands
 from ctckit.engine.history import Findings, History
 from ctckit.engine.run import ActivePhase, Run, load_weights
-from ctckit.engine.threads import fastest_threads
 from ctckit.errors import CheckpointError, ConfigError, DataError
+from ctckit.feasibility import infeasible_clips
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
 from ctckit.parameters import construct
+from ctckit.plateau import unigram_plateau
 from ctckit.plugin_host import PluginSource, load_plugins
 from ctckit.recipe import Component
 from ctckit.registry import Names, Registry
-from ctckit.types import Batch, Finding, Progress
-
-PROBE_BYTES = 256 << 20
-"""Features that the probes hold of each corpus at most, so that a corpus of long clips gives fewer of them."""
+from ctckit.types import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +62,17 @@ class Assembled:
         run: ready to train.
         dropped: training clips without a path, left out because the configuration says so.
         longest: one batch of the longest training clips, for a dry run.
-        subject: what the audit looks at.
+        corpora: by name, as far as they are open.
+        alphabet: of the training corpus.
+        pipeline: fitted.
     """
 
     run: Run
     dropped: tuple[Infeasible, ...]
     longest: Loader
-    subject: Subject
+    corpora: Mapping[str, Corpus]
+    alphabet: Alphabet
+    pipeline: FeaturePipeline
 
 
 def assemble(
@@ -192,57 +186,10 @@ def assemble(
         run,
         tuple(dropped.values()),
         _loader(config, train, pipeline, longest, device, shuffle=False),
-        _subject(config, {"train": train_corpus, "dev": dev_corpus}, alphabet, model, pipeline, phases),
+        {"train": train_corpus, "dev": dev_corpus},
+        alphabet,
+        pipeline,
     )
-
-
-def audit_subject(config: Config, registry: Registry, corpora: Mapping[str, Corpus]) -> Subject:
-    """Put together what the audit looks at, without what training would refuse.
-
-    Args:
-        config: of the training to come.
-        registry: filled by the plugins.
-        corpora: by name; ``train`` first.
-    """
-    train = corpora["train"]
-    alphabet = train.alphabet() or Alphabet.from_transcripts(train.transcript(index) for index in range(len(train)))
-    pipeline = FeaturePipeline(train.feature_size, deltas=config.data.deltas, normalize=config.data.normalize)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = build_model(config, registry, pipeline.output_size, len(alphabet))
-    return _subject(config, corpora, alphabet, model, pipeline, build_phases(config, registry))
-
-
-def _subject(
-    config: Config,
-    corpora: Mapping[str, Corpus],
-    alphabet: Alphabet,
-    model: Model,
-    pipeline: FeaturePipeline,
-    phases: Mapping[str, ActivePhase],
-) -> Subject:
-    return Subject(
-        corpora=corpora,
-        alphabet=alphabet,
-        model=model,
-        pipeline=pipeline,
-        infeasible=config.data.infeasible,
-        learning_rates=planned_learning_rates(phases),
-    )
-
-
-def planned_learning_rates(phases: Mapping[str, ActivePhase]) -> tuple[float, ...]:
-    """Return the largest learning rate of every epoch, of its start and its end, as far as no metric changes it."""
-    total = sum(phase.settings.epochs for phase in phases.values())
-    rates: list[float] = []
-    for name, phase in phases.items():
-        for epoch in range(1, phase.settings.epochs + 1):
-            at = (
-                Progress(len(rates) + 1, name, epoch, phase.settings.epochs, total, batch=batch, batches=1)
-                for batch in (0, 1)
-            )
-            rates.append(max(phase.schedule.learning_rate(moment) for moment in at))
-    return tuple(rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,144 +431,4 @@ def _loader(
         workers=config.data.workers,
         pin_memory=device.type == "cuda",
         cache_mb=config.data.cache_mb,
-    )
-
-
-def probe(
-    config: Config,
-    registry: Registry,
-    subject: Subject,
-    device: torch.device,
-    *,
-    threads: int | None,
-    seconds: float,
-    progress: Callable[[str], None],
-) -> tuple[Finding, ...]:
-    """Run the probes on what the audit looks at: short trainings of the model as the first phase begins with it.
-
-    Args:
-        config: of the training to come.
-        registry: filled by the plugins.
-        subject: of `audit_subject`; its pipeline is fitted if it is not yet.
-        device: to train on.
-        threads: of the CPU; None measures which number is fastest. torch's own number is restored.
-        seconds: that all probes may take together; what one leaves goes to the next.
-        progress: told the name of the probe that begins.
-
-    Raises:
-        ConfigError, PluginError: as in training.
-    """
-    progress("reading clips")
-    try:
-        bench = _bench(config, registry, subject, device)
-    except DataError as error:
-        return tuple(probe_checks.skipped(probing.PROBES, str(error)))
-    before = torch.get_num_threads()
-    try:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        elif device.type == "cpu" and before > 1:
-            fastest_threads(bench.model, bench.one)
-        return tuple(_probed(bench, subject, seconds, progress))
-    finally:
-        torch.set_num_threads(before)
-
-
-def _probed(
-    bench: probing.Bench, subject: Subject, seconds: float, progress: Callable[[str], None]
-) -> Iterator[Finding]:
-    until = time.monotonic() + seconds
-    progress("learning_rate_range")
-    rates = probing.learning_rate_range(bench, seconds / 3)
-    yield from probe_checks.judge_rate_range(rates, subject.learning_rates)
-    rate = probe_checks.probe_rate(rates)
-    progress("overfit_one_batch")
-    yield from probe_checks.judge_overfit(probing.overfit_one_batch(bench, rate, (until - time.monotonic()) / 2))
-    progress("permuted_labels")
-    if bench.unseen:
-        found = probing.permuted_labels(bench, rate, until - time.monotonic())
-        yield from probe_checks.judge_permuted_labels(found)
-    width = subject.corpora["train"].feature_size
-    for name, corpus in subject.corpora.items():
-        if name != "test" and name not in bench.unseen:
-            why = f"{name} has too few clips to compare: equally long, with transcripts of known labels that differ"
-            if corpus.feature_size != width:
-                why = f"features of {name} are {corpus.feature_size} wide, those of train {width}"
-            yield from probe_checks.skipped(["permuted_labels"], why)
-
-
-def _bench(config: Config, registry: Registry, subject: Subject, device: torch.device) -> probing.Bench:
-    """Choose clips and read them, and bring the model to where the first phase begins.
-
-    Raises:
-        DataError: there is nothing to train on.
-    """
-    train = subject.corpora["train"]
-    lengths = {
-        name: probe_clips.Lengths(
-            corpus.frame_counts,
-            subject.model.output_lengths(torch.from_numpy(corpus.frame_counts)).numpy(),
-            encode_targets(corpus, subject.alphabet, leave_out_unknown=True),
-        )
-        for name, corpus in subject.corpora.items()
-        if name != "test" and corpus.feature_size == train.feature_size
-    }
-    targets = lengths["train"].targets
-    one = probe_clips.one_batch(lengths["train"])
-    if len(one) < 2:
-        raise DataError(f"{train.path}: fewer than two clips with labels of their own have a CTC path")
-    if not subject.pipeline.fitted:
-        subject.pipeline.fit(train, FIT_CLIPS)
-    most = max(PROBE_BYTES // (4 * subject.pipeline.output_size * int(np.median(train.frame_counts))), 2)
-    known = probe_clips.known_clips(lengths["train"], most)
-    vocabulary = frozenset(np.concatenate([targets[index] for index in known.tolist()]).tolist())
-    unseen = {
-        name: probe_clips.pairs(found, known if name == "train" else known[:0], vocabulary, most)
-        for name, found in lengths.items()
-    }
-
-    def batch(name: str, indices: probe_clips.Indices) -> Batch:
-        corpus = subject.corpora[name]
-        plan = BatchPlan(
-            corpus.frame_counts[indices],
-            batch_size=len(indices),
-            max_batch_frames=None,
-            shuffle=False,
-            seed=config.seed,
-        )
-        loader = Loader(corpus, lengths[name].targets, subject.pipeline, plan, indices=indices, cache_mb=0)
-        read = to_device(next(loader.epoch(0)), device)
-        loader.close()
-        return read
-
-    def batches(name: str, indices: probe_clips.Indices) -> tuple[Batch, ...]:
-        frames = subject.corpora[name].frame_counts
-        cut = probe_clips.batches_of(indices, frames, config.batch_size, config.max_batch_frames)
-        return tuple(batch(name, chosen) for chosen in cut)
-
-    def plateau(indices: probe_clips.Indices) -> float:
-        labels = [targets[index].tolist() for index in indices.tolist()]
-        return unigram_plateau(lengths["train"].output_frames[indices].tolist(), labels, len(subject.alphabet))
-
-    phase, active = next(iter(build_phases(config, registry).items()))
-    model = copy.deepcopy(subject.model)
-    stage = config.stage_of(phase)
-    if stage is not None:
-        model.set_stage(stage)
-    if active.penalty is not None:
-        active.penalty.prepare(model)
-    return probing.Bench(
-        model=model.to(device),
-        one=batch("train", one),
-        one_plateau=plateau(one),
-        known=batches("train", known),
-        known_plateau=plateau(known),
-        unseen={
-            name: batches(name, chosen)
-            for name, chosen in unseen.items()
-            if len(chosen) >= 2 * probe_clips.FEWEST_PAIRS
-        },
-        weight_decay=active.settings.weight_decay,
-        gradient_clip=config.gradient_clip,
-        seed=config.seed,
     )

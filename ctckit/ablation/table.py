@@ -11,7 +11,7 @@ from typing import Any
 
 from ctckit.ablation.outcome import Outcome
 from ctckit.ablation.plan import Plan
-from ctckit.doctor.bootstrap import Estimate, compare_over_seeds
+from ctckit.bootstrap import Estimate, compare_over_seeds
 from ctckit.errors import DataError
 from ctckit.files import atomic
 

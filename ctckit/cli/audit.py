@@ -86,10 +86,10 @@ def audit(
     """
     from rich.console import Console
 
+    from ctckit.audit.checks import gravest
     from ctckit.cli.device import choose_device
     from ctckit.cli.train import choose_recipe, load_with_recipe, settings_layers
     from ctckit.config import resolve
-    from ctckit.doctor.audit import gravest
 
     console = Console(stderr=True, soft_wrap=True)
     registry, _ = load_with_recipe(plugins, console)
@@ -133,9 +133,10 @@ def run_audit(
     """
     from rich.progress import Progress as Bar
 
-    from ctckit.assemble import audit_subject, probe
+    from ctckit.audit.bench import probe
+    from ctckit.audit.checks import by_gravity, full_audit
+    from ctckit.audit.subject import audit_subject
     from ctckit.data import open_corpus
-    from ctckit.doctor.audit import by_gravity, full_audit
     from ctckit.errors import DataError
     from ctckit.types import Finding
 

@@ -12,7 +12,7 @@ import click
 from ctckit.cli.examples import examples
 
 if TYPE_CHECKING:
-    from ctckit.doctor.bootstrap import Comparison, Estimate
+    from ctckit.bootstrap import Comparison, Estimate
     from ctckit.report.summary import Summary
 
 
@@ -49,7 +49,7 @@ def compare(
     fewer errors than the first. It knows the luck of the test clips, not that of the seed: train several, or let
     `ctckit ablate` do so. Then come the curves of the histories, side by side.
     """
-    from ctckit.doctor.bootstrap import compare as resample
+    from ctckit.bootstrap import compare as resample
     from ctckit.errors import ConfigError
     from ctckit.report.comparison import STYLES, Compared, lines, write_comparison
 

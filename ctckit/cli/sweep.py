@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from ctckit.assemble import Trained
-    from ctckit.doctor.shifts import Shifted
     from ctckit.engine.evaluate import Judged
+    from ctckit.shifts import Shifted
     from ctckit.types import Batch, Emissions
 
 
@@ -53,8 +53,8 @@ def sweep(
     """
     from ctckit.assemble import checkpoint_path, load_trained
     from ctckit.cli.device import choose_device
-    from ctckit.doctor.shifts import best_shift, sweep_shifts
     from ctckit.errors import ConfigError
+    from ctckit.shifts import best_shift, sweep_shifts
 
     if span[0] > span[1]:
         raise ConfigError(f"--range {span[0]:g} {span[1]:g}: the first is the least")

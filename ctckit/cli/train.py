@@ -147,10 +147,11 @@ def train(
 
 def early_findings(assembled: Assembled, console: Console) -> tuple[Finding, ...]:
     """Run the part of the audit that reads no features; show warnings and errors."""
+    from ctckit.audit.checks import cheap_audit
+    from ctckit.audit.subject import assembled_subject
     from ctckit.cli.display import ConsoleDisplay
-    from ctckit.doctor.audit import cheap_audit
 
-    findings = cheap_audit(assembled.subject)
+    findings = cheap_audit(assembled_subject(assembled))
     display = ConsoleDisplay(console)
     for finding in findings:
         if finding.severity != "info":

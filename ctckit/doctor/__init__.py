@@ -1,1 +1,1 @@
-"""Looks at a corpus before training: which clips have a path, and where the unigram plateau lies."""
+"""Judges a run by its figures: its state, what is noticed, where it is going, what to try. Torch-free."""

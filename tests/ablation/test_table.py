@@ -14,7 +14,7 @@ from ctckit.ablation.outcome import Course, Outcome
 from ctckit.ablation.plan import Plan, Variant
 from ctckit.ablation.scoring import Scored, Utterance
 from ctckit.ablation.table import COLUMNS, as_json, as_markdown, build_table, cells, write_table
-from ctckit.doctor.bootstrap import compare, compare_over_seeds
+from ctckit.bootstrap import compare, compare_over_seeds
 from ctckit.errors import DataError
 
 PLAN = Plan(seeds=(1, 2), variants={"none": Variant(), "path": Variant(description="in the path domain")})

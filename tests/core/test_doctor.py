@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ctckit import ops
 from ctckit.data import Targets
-from ctckit.doctor.plateau import unigram_plateau
+from ctckit.plateau import unigram_plateau
 from ctckit_hierarchical.model import HierarchicalBiLSTM
 
 

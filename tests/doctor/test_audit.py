@@ -15,12 +15,12 @@ import torch
 from click.testing import CliRunner, Result
 
 import ctckit
+from ctckit.audit.features import survey
+from ctckit.audit.initial_loss import check_initial_loss
+from ctckit.audit.model import check_learning_rates, check_model
 from ctckit.cli import main
 from ctckit.data import Alphabet, CorpusWriter, FeaturePipeline, open_corpus
-from ctckit.doctor.feature_checks import survey
-from ctckit.doctor.initial_loss import check_initial_loss
-from ctckit.doctor.model_checks import check_learning_rates, check_model
-from ctckit.doctor.plateau import uniform_loss
+from ctckit.plateau import uniform_loss
 
 Clip = tuple[Any, str]
 Corpus = dict[str, Clip]

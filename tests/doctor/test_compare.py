@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from ctckit import bootstrap
+from ctckit.bootstrap import compare
 from ctckit.cli import main
-from ctckit.doctor import bootstrap
-from ctckit.doctor.bootstrap import compare
 from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
 
 

@@ -14,11 +14,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctckit.audit.probe_clips import Lengths, batches_of, known_clips, one_batch, pairs
+from ctckit.audit.probe_records import OverfitBatch, PairingContrast, PermutedLabels, RateRange
+from ctckit.audit.probe_verdicts import judge_overfit, judge_permuted_labels, judge_rate_range, probe_rate
 from ctckit.cli import main
 from ctckit.data import CorpusWriter, Targets
-from ctckit.doctor.probe_checks import judge_overfit, judge_permuted_labels, judge_rate_range, probe_rate
-from ctckit.doctor.probe_clips import Lengths, batches_of, known_clips, one_batch, pairs
-from ctckit.types import Finding, OverfitBatch, PairingContrast, PermutedLabels, RateRange
+from ctckit.types import Finding
 
 LABELS = ("ant", "bee", "cat", "dog")
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from ctckit import BLANK, Batch, Emissions, ops
 from ctckit.cli import main
 from ctckit.decode import edit_counts
-from ctckit.doctor.shifts import Shifted, best_shift, sweep_shifts
 from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
+from ctckit.shifts import Shifted, best_shift, sweep_shifts
 
 TOKENS = ("<blank>", "a", "b", "c")
 SHIFTS = [-2.0, -0.5, 0.0, 1.0]

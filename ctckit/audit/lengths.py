@@ -10,9 +10,9 @@ import torch
 
 from ctckit.data import Corpus, Targets
 from ctckit.data.statistics import QUANTILES
-from ctckit.doctor.feasibility import infeasible_clips
-from ctckit.doctor.plateau import uniform_loss, unigram_plateau
+from ctckit.feasibility import infeasible_clips
 from ctckit.interfaces import Model
+from ctckit.plateau import uniform_loss, unigram_plateau
 from ctckit.types import Finding, Severity
 
 IDS = 20

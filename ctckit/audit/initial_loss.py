@@ -14,9 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ctckit import ops
 from ctckit.data import Alphabet, Corpus, FeaturePipeline, encode_targets
-from ctckit.doctor.plateau import uniform_loss, unigram_plateau
 from ctckit.errors import DataError
 from ctckit.interfaces import Model
+from ctckit.plateau import uniform_loss, unigram_plateau
 from ctckit.types import PLATEAU_MARGIN, TARGET_PADDING, Finding, Severity
 
 CLIPS: Final = 8

@@ -1,11 +1,12 @@
-"""What the probes' measurements mean: pure functions of records. ``ctckit/engine/probe.py`` does the trainings."""
+"""What the probes' measurements mean: pure functions of records. ``ctckit/audit/probes.py`` does the trainings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ctckit.types import Finding, OverfitBatch, PermutedLabels, RateRange
+from ctckit.audit.probe_records import OverfitBatch, PermutedLabels, RateRange
+from ctckit.types import Finding
 
 LEARNT_LOSS: Final = 0.5
 """Share of its plateau below which the loss of a batch must get."""

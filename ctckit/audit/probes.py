@@ -3,7 +3,7 @@
 Every probe trains a copy of the model, for a bounded number of steps and seconds, without dropout and with plain
 CTC on every head that the model has: it is model, features and labels that are asked, not the recipe's penalties.
 The seed and the number of threads decide the outcome, unless time runs out. torch's random state is left as it was.
-What the figures mean is judged in ``ctckit/doctor/probe_checks.py``.
+What the figures mean is judged in ``ctckit/audit/probe_verdicts.py``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from ctckit import ops
+from ctckit.audit.probe_records import OverfitBatch, PairingContrast, PermutedLabels, RateRange
 from ctckit.decode import edit_counts
 from ctckit.engine.step import train_step
 from ctckit.errors import TrainingError
 from ctckit.interfaces import Model
 from ctckit.loss import Objective, naming_diverged
-from ctckit.types import Batch, Emissions, OverfitBatch, PairingContrast, PermutedLabels, RateRange
+from ctckit.types import Batch, Emissions
 
 PROBES: Final = ("learning_rate_range", "overfit_one_batch", "permuted_labels")
 """In the order in which they are run."""

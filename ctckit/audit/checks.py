@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
-from ctckit.data import Alphabet, Corpus, FeaturePipeline, encode_targets
-from ctckit.doctor.feature_checks import Progress, check_features
-from ctckit.doctor.initial_loss import check_initial_loss
-from ctckit.doctor.label_checks import check_labels
-from ctckit.doctor.length_checks import check_lengths
-from ctckit.doctor.model_checks import check_learning_rates, check_model
-from ctckit.interfaces import Model
+from ctckit.audit.features import Progress, check_features
+from ctckit.audit.initial_loss import check_initial_loss
+from ctckit.audit.labels import check_labels
+from ctckit.audit.lengths import check_lengths
+from ctckit.audit.model import check_learning_rates, check_model
+from ctckit.audit.subject import Subject
+from ctckit.data import encode_targets
 from ctckit.types import Finding, Severity
 
 ORDER: tuple[Severity, ...] = ("error", "warning", "info")
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is audited.
-
-    Attributes:
-        corpora: by name; ``train`` first, ``dev`` and ``test`` as far as there are.
-        alphabet: of the model.
-        model: as it would be trained.
-        pipeline: from stored features to the model's input, not necessarily fitted.
-        infeasible: ``error`` or ``drop``, what training does with clips without a path.
-        learning_rates: that the schedules plan, one an epoch.
-    """
-
-    corpora: Mapping[str, Corpus]
-    alphabet: Alphabet
-    model: Model
-    pipeline: FeaturePipeline
-    infeasible: str
-    learning_rates: Sequence[float]
 
 
 def cheap_audit(subject: Subject) -> tuple[Finding, ...]:
