@@ -63,6 +63,7 @@ setup(
         "ctckit.doctor",
         "ctckit.engine",
         "ctckit.ops",
+        "ctckit.record",
         "ctckit.report",
         "ctckit.testing",
         "ctckit_cures",

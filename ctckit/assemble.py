@@ -29,7 +29,6 @@ from ctckit.data import (
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged, frequency_bands
-from ctckit.engine.history import Findings, History
 from ctckit.engine.run import ActivePhase, Run, load_weights
 from ctckit.errors import CheckpointError, ConfigError, DataError
 from ctckit.feasibility import infeasible_clips
@@ -38,6 +37,7 @@ from ctckit.parameters import construct
 from ctckit.plateau import unigram_plateau
 from ctckit.plugin_host import PluginSource, load_plugins
 from ctckit.recipe import Component
+from ctckit.record.history import HISTORY, History
 from ctckit.registry import Names, Registry
 from ctckit.types import Progress
 
@@ -176,8 +176,7 @@ def assemble(
         plateau_loss=plateau,
         folder=folder,
         clock=Clock({name: phase.epochs for name, phase in config.phases.items()}),
-        history=History(folder / "history.jsonl"),
-        findings=Findings(folder / "findings.jsonl"),
+        history=History(folder / HISTORY),
     )
     if resume is not None:
         run.restore(resume)

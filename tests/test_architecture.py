@@ -29,7 +29,8 @@ ALLOWED = {
     "config": {"errors", "recipe"},
     "data": {"errors", "files", "types"},
     "ops": {"errors", "types"},
-    "report": {"doctor", "errors", "files"},
+    "record": {"actions", "errors", "types"},
+    "report": {"doctor", "errors", "files", "record"},
     "loss": {"errors", "ops", "types"},
     "decode": {"ops", "types"},
     "bootstrap": set(),
@@ -63,6 +64,7 @@ ALLOWED = {
         "loss",
         "ops",
         "recipe",
+        "record",
         "types",
     },
     "ablation": {
@@ -75,6 +77,7 @@ ALLOWED = {
         "errors",
         "files",
         "recipe",
+        "record",
         "report",
     },
     "assemble": {
@@ -89,6 +92,7 @@ ALLOWED = {
         "plateau",
         "plugin_host",
         "recipe",
+        "record",
         "registry",
         "types",
     },

@@ -12,12 +12,10 @@ from ctckit.ablation.toml import as_toml
 from ctckit.config import Config, from_json, to_json
 from ctckit.errors import ConfigError, DataError
 from ctckit.files import atomic
-from ctckit.report.summary import HISTORY, read_summary
+from ctckit.record.history import HISTORY
+from ctckit.report.summary import read_summary
 
 IDENTITY, SETTINGS, LOG, FAILURE = "variant.json", "run.toml", "train.log", "failure.txt"
-
-FINDINGS = "findings.jsonl"
-"""Beside a run's history, appended to as that is."""
 
 ENDED = frozenset({"finished", "stopped by a monitor", "out of time", "out of updates"})
 """Reasons of a history's closing row after which nothing is left to do: only the ablation sets time and updates."""

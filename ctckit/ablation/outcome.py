@@ -13,7 +13,8 @@ from ctckit.ablation.scoring import Scored, scores_of
 from ctckit.doctor.observations import recorded_from_rows
 from ctckit.doctor.states import diagnose
 from ctckit.errors import CtckitError, DataError
-from ctckit.report.summary import HISTORY, Summary, read_rows, summarise
+from ctckit.record.history import HISTORY, read_rows
+from ctckit.report.summary import Summary, summarise
 
 
 @dataclass(frozen=True, slots=True)

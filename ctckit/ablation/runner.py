@@ -13,11 +13,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ctckit.ablation.job import FAILURE, FINDINGS, LOG, SETTINGS, Job, spent_seconds, status_of
+from ctckit.ablation.job import FAILURE, LOG, SETTINGS, Job, spent_seconds, status_of
 from ctckit.engine.interrupt import Interrupt
 from ctckit.errors import CtckitError, DataError
 from ctckit.files import atomic
-from ctckit.report.summary import HISTORY, read_summary
+from ctckit.record.history import HISTORY
+from ctckit.report.summary import read_summary
 
 POLL_SECONDS = 0.2
 
@@ -152,8 +153,7 @@ def _start(job: Job, machine: Machine, lock: int) -> _Child:
     (job.folder / FAILURE).unlink(missing_ok=True)
     if not (job.folder / "checkpoints" / "last.pt").is_file():
         # it ended before its first checkpoint, so that there is nothing to go on from
-        for name in (HISTORY, FINDINGS):
-            (job.folder / name).unlink(missing_ok=True)
+        (job.folder / HISTORY).unlink(missing_ok=True)
     threads = str(machine.threads)
     with (job.folder / LOG).open("ab") as log:
         log_size = log.tell()

@@ -89,8 +89,8 @@ def ablate(
     from ctckit.ablation.table import as_json as to_json
     from ctckit.ablation.table import write_table
     from ctckit.cli.device import choose_device
-    from ctckit.engine.history import finite
     from ctckit.errors import ConfigError, TrainingError, suggest
+    from ctckit.record.history import finite
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     wanted = read_plan(plan)

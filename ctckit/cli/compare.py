@@ -129,7 +129,8 @@ def decoded_errors(
 
 def _summary(run: Path) -> Summary | None:
     """Read a run's history; None for a checkpoint alone."""
-    from ctckit.report.summary import HISTORY, read_summary
+    from ctckit.record.history import HISTORY
+    from ctckit.report.summary import read_summary
 
     return read_summary(run) if (run / HISTORY).is_file() else None
 

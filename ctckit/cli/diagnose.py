@@ -72,7 +72,7 @@ def read_recorded(run: Path) -> Recorded:
     """
     from ctckit.doctor.observations import recorded_from_json, recorded_from_rows
     from ctckit.errors import DataError
-    from ctckit.report.summary import HISTORY, read_rows
+    from ctckit.record.history import HISTORY, read_rows
 
     path = run / HISTORY if run.is_dir() else run
     if path.suffix != ".json":

@@ -88,8 +88,8 @@ def train(
     from ctckit.cli.device import choose_device
     from ctckit.cli.offers import unused
     from ctckit.engine.checkpoint import load_checkpoint
-    from ctckit.engine.history import finite
     from ctckit.plugin_host import load_plugins
+    from ctckit.record.history import finite
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     chosen = choose_device(device)
@@ -283,7 +283,7 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
     """Say how it ended and how to go on, and score the test corpus if the run is over."""
     from ctckit.assemble import load_trained
     from ctckit.engine.evaluate import evaluate
-    from ctckit.engine.history import score_row
+    from ctckit.record.history import score_row
 
     target, best = run.config.target_wer, ending.best
     judged_epochs = run.clock.now.epoch - run.clock.mid_epoch

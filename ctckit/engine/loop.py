@@ -16,11 +16,11 @@ from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
 from ctckit.engine.augment import augment
 from ctckit.engine.evaluate import evaluate, to_device
-from ctckit.engine.history import epoch_row
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Best, EpochTotals, Run
 from ctckit.engine.step import StepOutcome, parts_of, train_step
 from ctckit.errors import CheckpointError, PluginError
+from ctckit.record.history import epoch_row
 from ctckit.types import Batch, EpochResult, Finding, StepResult
 
 SAMPLES = 5

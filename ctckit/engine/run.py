@@ -20,11 +20,11 @@ from ctckit.engine.apply import Adjustments
 from ctckit.engine.checkpoint import save_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged
-from ctckit.engine.history import Findings, History, action_row, finding_row
 from ctckit.errors import CheckpointError, PluginError
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, dropout_layers
 from ctckit.loss import Objective, Term
 from ctckit.recipe import Phase
+from ctckit.record.history import History
 from ctckit.types import BLANK, Batch, Domain, Emissions, Finding
 
 
@@ -116,7 +116,6 @@ class Run:
     folder: Path
     clock: Clock
     history: History
-    findings: Findings
     adjustments: Adjustments = field(default_factory=Adjustments)
     totals: EpochTotals = field(default_factory=EpochTotals)
     best: Best | None = None
@@ -249,17 +248,12 @@ class Run:
             group["weight_decay"] = settings.weight_decay
 
     def note(self, monitor: str, outcome: Finding | Action) -> None:
-        """Record a finding, or an applied action with its finding, in the history and among the findings.
+        """Record a finding, or an applied action with its finding, in the history.
 
         Raises:
             DataError: a file cannot be written.
         """
-        epoch = self.clock.now.epoch
-        if isinstance(outcome, Action):
-            self.history.append("action", epoch=epoch, monitor=monitor, **action_row(outcome))
-        else:
-            self.history.append("finding", epoch=epoch, monitor=monitor, **finding_row(outcome))
-        self.findings.append(epoch, monitor, outcome)
+        self.history.note(self.clock.now.epoch, monitor, outcome)
 
     def save(self, name: str) -> Path:
         """Write ``checkpoints/<name>.pt``."""
@@ -308,7 +302,6 @@ class Run:
         if self.device.type == "cuda" and state["cuda_rng"] is not None:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self.history.truncate(state["history_size"])
-        self.findings.truncate(state["findings_size"])
         if self.clock.now.phase:
             self.configure_phase()
 
@@ -340,7 +333,6 @@ class Run:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
             "history_size": self.history.size,
-            "findings_size": self.findings.size,
             "judged_shift": self.judged_shift,
             "blank_bias_start": self.blank_bias_start,
             "threads": torch.get_num_threads(),

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctckit.errors import DataError
-
-HISTORY = "history.jsonl"
+from ctckit.record.history import HISTORY, read_rows
 
 RESUMABLE = frozenset({"interrupted", "out of time", "out of updates"})
 """Reasons of a closing row after which the run can be resumed."""
@@ -296,33 +295,6 @@ def read_summary(run: Path) -> Summary:
     """
     path = run if run.is_file() else run / HISTORY
     return summarise(read_rows(path), path)
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a history; row ``n`` is line ``n + 1``.
-
-    Raises:
-        DataError: missing, empty, or a line is not a row.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; give the folder of a run") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); is it the history of a run?") from error
-    rows = []
-    # not splitlines(): a clip id may hold one of the line separators that JSON leaves as they are
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error}") from error
-        if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
-            raise DataError(f"{path}, line {number}: not a row of a history (an object with a 'kind')")
-        rows.append(row)
-    if not rows:
-        raise DataError(f"{path}: holds no rows; the run has not started")
-    return rows
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], path: Path) -> Summary:

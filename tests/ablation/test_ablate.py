@@ -19,8 +19,8 @@ from ctckit.ablation.job import Job, spent_seconds
 from ctckit.ablation.runner import Machine, run_all, sole_user, training_options
 from ctckit.cli import main
 from ctckit.config import Config, resolve
-from ctckit.engine.history import read_history
 from ctckit.errors import DataError
+from ctckit.record.history import read_rows
 from ctckit_hierarchical.fixed import RECIPE
 
 PLAN = """
@@ -72,7 +72,7 @@ def test_the_table_has_what_the_histories_have(done: Done) -> None:
     assert [row["variant"] for row in table["variants"]] == ["none", "path", "diverging"]
     for row in table["variants"][:2]:
         (run,) = row["runs"]
-        history = read_history(done.out / f"{row['variant']}-seed3" / "history.jsonl")
+        history = read_rows(done.out / f"{row['variant']}-seed3" / "history.jsonl")
         epochs = [one for one in history if one["kind"] == "epoch"]
         (test,) = [one for one in history if one["kind"] == "test"]
         assert run["wer"] == pytest.approx(test["wer"])
@@ -158,7 +158,7 @@ def test_runs_on_different_corpora_are_not_mixed(done: Done, tmp_path: Path) -> 
     shutil.copytree(done.out, out)
     history = out / "path-seed3" / "history.jsonl"
     text = history.read_text()
-    data = read_history(history)[0]["data"]
+    data = read_rows(history)[0]["data"]
     for key, old, new, told in (
         ("train", data["train"], "0" * 64, "trained with different train corpora"),
         ("seed", '"seed": 3', '"seed": 4', "was trained with seed 4, its name says 3"),
@@ -351,12 +351,12 @@ def test_what_was_interrupted_goes_on_and_its_time_counts(tmp_path: Path, tiny: 
     options = dict(option.split("=") for option in training_options(job, Machine(1, 1, "cpu")))
     assert options["--resume"] == str(history.parent)
     assert float(options["--max-minutes"]) == pytest.approx(0.05 - spent_seconds(history.parent) / 60.0, abs=1e-6)
-    stopped = read_history(history)[-1]
+    stopped = read_rows(history)[-1]
     assert (stopped["kind"], stopped["reason"]) == ("end", "interrupted")
     second = call(plan, tmp_path / "out", tiny, "--only=one", "--json")
     assert second.exit_code == 0, second.output
     (run,) = json.loads(second.stdout)["variants"][0]["runs"]
-    rows = read_history(history)
+    rows = read_rows(history)
     assert [row["kind"] for row in rows if row["kind"] in ("run", "resume")] == ["run", "resume"]
     assert (run["status"], run["reason"]) == ("ended", "out of time")
     epochs = [row["epoch"] for row in rows if row["kind"] == "epoch"]

@@ -8,8 +8,8 @@ import torch
 
 from ctckit import CheckpointError, DataError
 from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
-from ctckit.engine.history import History, read_history
 from ctckit.files import atomic
+from ctckit.record.history import History, read_rows
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
@@ -64,14 +64,14 @@ def test_history_rows_survive_and_infinities_become_null(tmp_path: Path) -> None
     history.append("run", seed=1)
     size = history.size
     history.append("epoch", clip="a\u2028b", val_loss=math.inf, nested={"x": [math.nan, 1.5]})
-    assert read_history(history.path)[1] == {
+    assert read_rows(history.path)[1] == {
         "kind": "epoch",
         "clip": "a\u2028b",
         "val_loss": None,
         "nested": {"x": [None, 1.5]},
     }
     history.truncate(size)
-    assert read_history(history.path) == [{"kind": "run", "seed": 1}]
+    assert read_rows(history.path) == [{"kind": "run", "seed": 1}]
     with pytest.raises(DataError, match="was changed"):
         history.truncate(size + 1)
 
@@ -80,9 +80,9 @@ def test_a_broken_history_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_text('{"kind": "run"}\n{"kind": ')
     with pytest.raises(DataError, match=r"history\.jsonl, line 2: not JSON"):
-        read_history(path)
+        read_rows(path)
     with pytest.raises(DataError, match="cannot be read"):
-        read_history(tmp_path / "absent.jsonl")
+        read_rows(tmp_path / "absent.jsonl")
 
 
 def test_atomic_writes_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import ctckit
 from ctckit import Emissions, EpochResult, Finding, observation_of
 from ctckit.doctor.notices import NOTICES, notices
 from ctckit.doctor.observations import Observation, from_row
-from ctckit.engine.history import epoch_row, finite
 from ctckit.engine.step import parts_of, train_step
 from ctckit.errors import DataError
 from ctckit.loss import Objective
+from ctckit.record.history import epoch_row, finite
 from ctckit.testing import make_epoch
 from ctckit.types import Batch
 from ctckit_doctor.monitor import Doctor

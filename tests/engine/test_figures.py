@@ -12,10 +12,10 @@ from torch import Tensor, nn
 import ctckit
 from ctckit import Emissions
 from ctckit.engine.evaluate import evaluate, frame_entropy, frequency_bands
-from ctckit.engine.history import read_history
 from ctckit.engine.loop import fit
 from ctckit.engine.step import mean_blank_mass, parts_of, train_step
 from ctckit.loss import Objective
+from ctckit.record.history import read_rows
 from ctckit.types import Batch
 
 
@@ -112,7 +112,7 @@ def test_every_epoch_row_has_the_figures(make_run: Any, silent: Any) -> None:
         {"phases.*.epochs": 1, "phases.warmup.penalty.name": "bias_init", "phases.warmup.penalty.bias": -4.0}
     )
     fit(run, silent)
-    rows = [row for row in read_history(run.history.path) if row["kind"] == "epoch"]
+    rows = [row for row in read_rows(run.history.path) if row["kind"] == "epoch"]
     for row in rows:
         assert 0.0 < row["entropy"] <= math.log(len(run.tokens))
         assert row["train_infeasible"] == 0
@@ -130,7 +130,7 @@ def test_every_epoch_row_has_the_figures(make_run: Any, silent: Any) -> None:
 def test_a_part_that_a_stage_leaves_out_has_no_gradient(make_run: Any, silent: Any) -> None:
     run = make_run({"phases.*.epochs": 1, "phases.warmup.stage": 1})
     fit(run, silent)
-    first, second, *_ = (row for row in read_history(run.history.path) if row["kind"] == "epoch")
+    first, second, *_ = (row for row in read_rows(run.history.path) if row["kind"] == "epoch")
     assert first["module_gradients"]["sequence_lstm"] is None
     assert first["module_gradients"]["frame_lstm"] > 0.0
     assert second["module_gradients"]["sequence_lstm"] > 0.0

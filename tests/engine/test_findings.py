@@ -14,8 +14,8 @@ import pytest
 
 from ctckit import Action, DataError, EpochResult, Finding, Monitor, ShiftPenalty
 from ctckit.engine.checkpoint import load_checkpoint
-from ctckit.engine.history import read_history
 from ctckit.engine.loop import fit
+from ctckit.record.history import read_rows
 
 QUICK = {"phases.*.epochs": 1}
 
@@ -52,7 +52,7 @@ def test_each_finding_is_a_row_with_the_action_taken_on_it(make_run: Any, silent
     assert (rows[1]["severity"], rows[1]["message"]) == ("info", "epoch 1")
     assert (rows[1]["advice"], rows[1]["source"]) == ("listen", "a test")
     # the history has them too, where its readers look for them
-    beside = [row for row in read_history(run.history.path) if row["kind"] in ("finding", "action")]
+    beside = [row for row in read_rows(run.history.path) if row["kind"] in ("finding", "action")]
     assert [row["epoch"] for row in beside] == [row["epoch"] for row in rows]
 
 

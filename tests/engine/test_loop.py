@@ -30,9 +30,9 @@ from ctckit import (
     TrainingError,
 )
 from ctckit.engine.checkpoint import load_checkpoint
-from ctckit.engine.history import read_history
 from ctckit.engine.loop import fit, is_better
 from ctckit.engine.run import Best
+from ctckit.record.history import read_rows
 
 WHY = Finding(rule="planted", severity="warning", message="because", evidence={"x": 1.5})
 
@@ -49,7 +49,7 @@ class Planted(Monitor):
 
 
 def rows(run: Any, kind: str) -> list[dict[str, Any]]:
-    return [row for row in read_history(run.history.path) if row["kind"] == kind]
+    return [row for row in read_rows(run.history.path) if row["kind"] == kind]
 
 
 def without_times(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -19,10 +19,10 @@ from ctckit.assemble import build_phases
 from ctckit.config import nest, resolve
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.dry_run import dry_run
-from ctckit.engine.history import read_history
 from ctckit.engine.loop import fit
 from ctckit.engine.run import ActivePhase
 from ctckit.plugin_host import load_plugins
+from ctckit.record.history import read_rows
 from ctckit_hierarchical.fixed import RECIPE
 from ctckit_hierarchical.schedules import Constant
 
@@ -42,7 +42,7 @@ ALL_CURES = {
 
 
 def epochs(run: Any) -> list[dict[str, Any]]:
-    rows = [row for row in read_history(run.history.path) if row["kind"] == "epoch"]
+    rows = [row for row in read_rows(run.history.path) if row["kind"] == "epoch"]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""The history of a run: JSON lines, one row an epoch, after a first row with the provenance; findings beside it."""
+"""The history of a run: JSON lines, one row an epoch, after a first row with the provenance."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from ctckit.actions import Action
 from ctckit.errors import DataError
 from ctckit.types import EpochResult, Finding, Scores
 
+HISTORY = "history.jsonl"
+"""In the folder of a run."""
 
-class JsonLines:
-    """A file of JSON lines that is appended to, and cut back to what a checkpoint knows of.
+
+class History:
+    """What happened in a run, as JSON lines that are appended to and cut back to what a checkpoint knows of.
+
+    Each row has a ``kind``: run (the provenance, first), resume, epoch, finding, action, end, test.
 
     Args:
         path: the file; created with its first row.
@@ -40,44 +45,29 @@ class JsonLines:
         if self.size > size:
             os.truncate(self.path, size)
 
-    def write(self, values: Mapping[str, Any]) -> None:
+    def append(self, kind: str, **values: Any) -> None:
         """Write one row through to the file.
 
         Raises:
             DataError: the file cannot be written.
         """
-        row = json.dumps(finite(values), ensure_ascii=False, allow_nan=False)
+        row = json.dumps(finite({"kind": kind, **values}), ensure_ascii=False, allow_nan=False)
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(row + "\n")
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written: {error.strerror}; make room and resume") from error
 
-
-class History(JsonLines):
-    """What happened in a run. Each row has a ``kind``: run, resume, epoch, finding, action, end, test."""
-
-    def append(self, kind: str, **values: Any) -> None:
-        """Write one row.
+    def note(self, epoch: int, monitor: str, outcome: Finding | Action) -> None:
+        """Write a finding, or an applied action with its finding; epoch 0 is before the first step.
 
         Raises:
             DataError: the file cannot be written.
         """
-        self.write({"kind": kind, **values})
-
-
-class Findings(JsonLines):
-    """Every finding of a run, a row each, with the action taken on it; epoch 0 is before the first step."""
-
-    def append(self, epoch: int, monitor: str, outcome: Finding | Action) -> None:
-        """Write a finding, or an applied action with its finding.
-
-        Raises:
-            DataError: the file cannot be written.
-        """
-        finding = outcome.finding if isinstance(outcome, Action) else outcome
-        action = _action(outcome) if isinstance(outcome, Action) else None
-        self.write({"epoch": epoch, "monitor": monitor, **finding_row(finding), "action": action})
+        if isinstance(outcome, Action):
+            self.append("action", epoch=epoch, monitor=monitor, **action_row(outcome))
+        else:
+            self.append("finding", epoch=epoch, monitor=monitor, **finding_row(outcome))
 
 
 def score_row(scores: Scores) -> dict[str, Any]:
@@ -166,31 +156,34 @@ def finding_row(finding: Finding) -> dict[str, Any]:
 
 def action_row(action: Action) -> dict[str, Any]:
     """Flatten an action with the finding behind it."""
-    return {**_action(action), "finding": finding_row(action.finding)}
-
-
-def _action(action: Action) -> dict[str, Any]:
     values = {name: getattr(action, name) for name in action.__dataclass_fields__ if name != "finding"}
-    return {"action": type(action).__name__, **values}
+    return {"action": type(action).__name__, **values, "finding": finding_row(action.finding)}
 
 
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a history.
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a history; row ``n`` is line ``n + 1``.
 
     Raises:
-        DataError: the file is missing, or a line is not JSON.
+        DataError: missing, empty, or a line is not a row.
     """
     try:
-        # not splitlines(): a clip id may hold one of the other line separators of Unicode
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; give the folder of a run") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}); is it the history of a run?") from error
     rows = []
-    for number, line in enumerate(lines, 1):
+    # not splitlines(): a clip id may hold one of the line separators that JSON leaves as they are
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(row, dict) or not isinstance(row.get("kind"), str):
+            raise DataError(f"{path}, line {number}: not a row of a history (an object with a 'kind')")
+        rows.append(row)
+    if not rows:
+        raise DataError(f"{path}: holds no rows; the run has not started")
     return rows
 
 
