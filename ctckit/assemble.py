@@ -30,16 +30,17 @@ from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged, frequency_bands
 from ctckit.engine.run import ActivePhase, Run, load_weights
-from ctckit.errors import CheckpointError, ConfigError, DataError
+from ctckit.errors import CheckpointError, ConfigError, DataError, PluginError
 from ctckit.feasibility import infeasible_clips
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
 from ctckit.parameters import construct
 from ctckit.plateau import unigram_plateau
 from ctckit.plugin_host import PluginSource, load_plugins
 from ctckit.recipe import Component
+from ctckit.record.figures import described, table_of
 from ctckit.record.history import HISTORY, History
 from ctckit.registry import Names, Registry
-from ctckit.types import Progress
+from ctckit.types import Figure, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ def assemble(
         folder=folder,
         clock=Clock({name: phase.epochs for name, phase in config.phases.items()}),
         history=History(folder / HISTORY),
+        figures=own_figures(registry, model),
     )
     if resume is not None:
         run.restore(resume)
@@ -301,7 +303,22 @@ def provenance(run: Run, sources: Sequence[PluginSource]) -> dict[str, Any]:
         "plateau_loss": run.plateau_loss,
         "data": dict(run.identity["fingerprints"]),
         "config": configuration.to_json(run.config),
+        "figures": described(run.figures),
     }
+
+
+def own_figures(registry: Registry, model: Model) -> tuple[Figure, ...]:
+    """Return the figures of plugins and of the model.
+
+    Raises:
+        PluginError: two have one name, or one has the name of a figure of ctckit's.
+    """
+    figures = (*(entry.value for entry in registry.figures.values()), *model.FIGURES)
+    try:
+        table_of(figures)
+    except ValueError as error:
+        raise PluginError(str(error)) from error
+    return figures
 
 
 def build_model(config: Config, registry: Registry, input_size: int, num_classes: int) -> Model:

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from ctckit.errors import CheckpointError, PluginError
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, dropout_layers
 from ctckit.loss import Objective, Term
 from ctckit.recipe import Phase
-from ctckit.record.history import History
-from ctckit.types import BLANK, Batch, Domain, Emissions, Finding
+from ctckit.record.history import Best, History
+from ctckit.types import BLANK, Batch, Domain, Emissions, EpochResult, Figure, Finding, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +70,6 @@ COUNTED = ("auxiliary", "terms", "module_gradients")
 """Sums by name in ``EpochTotals``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best epoch so far; never a collapsed one."""
-
-    epoch: int
-    val_wer: float
-    val_loss: float
-
-
 @dataclass(slots=True)
 class Run:
     """A run in progress. ``assemble.py`` builds it, ``loop.py`` drives it.
@@ -99,6 +90,7 @@ class Run:
         built_dropout: layers with the probability that they were built with, for phases that name none.
         judged_shift: logit shift under which the last epoch was judged; what decoding a checkpoint applies.
         blank_bias_start: bias of the blank before the first step, or after the last penalty that set it.
+        figures: of plugins and the model, measured at the end of every epoch.
     """
 
     config: Config
@@ -122,6 +114,7 @@ class Run:
     built_dropout: tuple[tuple[nn.Module, str, float], ...] = ()
     judged_shift: float = 0.0
     blank_bias_start: float | None = None
+    figures: tuple[Figure, ...] = ()
 
     def __post_init__(self) -> None:
         """Note the model's dropout before any phase changes it."""
@@ -247,8 +240,26 @@ class Run:
         for group in self.optimizer.param_groups:
             group["weight_decay"] = settings.weight_decay
 
-    def note(self, monitor: str, outcome: Finding | Action) -> None:
-        """Record a finding, or an applied action with its finding, in the history.
+    def measured(self, result: EpochResult) -> EpochResult:
+        """Return a finished epoch with the figures of plugins and of the model.
+
+        Raises:
+            PluginError: one of them is not a number.
+        """
+        own = {figure.name for figure in self.model.FIGURES}
+        values: dict[str, float | None] = {}
+        for figure in self.figures:
+            if figure.measure is None:
+                continue
+            with self.naming(f"figure '{figure.name}'", self.model if figure.name in own else figure):
+                value = figure.measure(self.model if figure.name in own else result)
+                if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                    raise PluginError(f"figure '{figure.name}' is measured as {value!r}; return a number or None")
+            values[figure.name] = value
+        return replace(result, figures=values)
+
+    def note(self, monitor: str, outcome: Finding | Action | Sample) -> None:
+        """Record a finding, an applied action with its finding, or a sample in the history.
 
         Raises:
             DataError: a file cannot be written.

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctckit.record.history import recorded
 from ctckit.report.comparison import (
     COLUMNS,
     METRICS,
@@ -23,7 +24,6 @@ from ctckit.report.comparison import (
     some_epochs,
     write_comparison,
 )
-from ctckit.report.summary import summarise
 
 from .histories import LEFT, SILENT, epoch_row, run_row
 
@@ -32,7 +32,7 @@ STUCK = [run_row(config={"recipe": "toy", "gradient_clip": 1.0}), *(epoch_row(n,
 
 
 def compared(name: str, rows: list[dict[str, Any]]) -> Compared:
-    return Compared(name, {"WER %": "12.00"}, summarise(rows, Path(name) / "history.jsonl"))
+    return Compared(name, {"WER %": "12.00"}, recorded(rows, Path(name) / "history.jsonl"))
 
 
 BOTH = (compared("runs/left", LEFT), compared("runs/stuck", STUCK))

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from ctckit.cli import main
+from ctckit.doctor.verdict import judge
+from ctckit.record.history import recorded
 from ctckit.report import plots
 from ctckit.report.html import render, timeline
 from ctckit.report.plots import Chart, Series
-from ctckit.report.summary import summarise
-from ctckit.report.verdict import judge
 
 from .histories import LEFT, SILENT, end_row, epoch_row, finding, run_row, write
 
@@ -24,7 +24,7 @@ NASTY = "<script>alert('x')</script>&\"\x1b\ud800"
 
 
 def page_of(rows: list[dict[str, Any]]) -> str:
-    summary = summarise(rows, Path("runs/toy-1/history.jsonl"))
+    summary = recorded(rows, Path("runs/toy-1/history.jsonl"))
     return render(summary, judge(summary))
 
 
@@ -197,7 +197,7 @@ def test_moments_and_phases() -> None:
 
 def test_findings_of_one_rule_in_successive_epochs_are_one_entry() -> None:
     rows = [{"kind": "finding", "epoch": epoch, "monitor": "m", **finding()} for epoch in (1, 2, 3, 5)]
-    events = summarise([run_row(), *rows], Path("history.jsonl")).events
+    events = recorded([run_row(), *rows], Path("history.jsonl")).events
     assert [[event.epoch for event in entry.events] for entry in timeline(events)] == [[1, 2, 3], [5]]
 
 

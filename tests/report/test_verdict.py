@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from ctckit.report.summary import Summary, summarise
-from ctckit.report.verdict import Verdict, as_json, blank_reading, judge
+from ctckit.doctor.verdict import Verdict, as_json, blank_reading, judge
+from ctckit.record.history import recorded
 
 from .histories import LEFT, SILENT, end_row, epoch_row, finding, run_row
 
 
 def read(rows: list[dict[str, Any]]) -> tuple[Summary, Verdict]:
-    summary = summarise(rows, Path("runs/toy-1/history.jsonl"))
+    summary = recorded(rows, Path("runs/toy-1/history.jsonl"))
     return summary, judge(summary)
 
 

@@ -20,7 +20,7 @@ NAMES = set(
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
     Regularizer SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
     StopTraining TrainingError hookimpl
-    Course Diagnosis Observation State ctc_loss diagnose notices observation_of red_flags
+    Course Diagnosis Epoch State ctc_loss diagnose notices observation_of red_flags
     """.split()  # noqa: SIM905
 )
 
