@@ -124,13 +124,17 @@ class Epoch:
     @property
     def fit(self) -> float | None:
         """Training loss: in evaluation mode where that was recorded, else the mean over the epoch's steps."""
+        if "train_eval_loss" in self.not_finite:
+            return None
         return self.train_loss if self.train_eval_loss is None else self.train_eval_loss
 
     @property
     def on_plateau(self) -> bool | None:
         """Whether the training loss is no better than the unigram plateau; None where that was not recorded."""
-        if self.plateau_loss is None or self.fit is None:
-            return None if self.plateau_loss is None or not self._fit_not_finite else True
+        if self.plateau_loss is None:
+            return None
+        if self.fit is None:
+            return True if {"train_eval_loss", "train_loss"} & set(self.not_finite) else None
         return not self.fit < (1.0 - PLATEAU_MARGIN) * self.plateau_loss
 
     @property
@@ -144,10 +148,6 @@ class Epoch:
     def collapsed(self) -> bool:
         """Whether next to nothing is emitted: the deletion rate says so, the blank share would not."""
         return self.deletion_rate is not None and self.deletion_rate >= COLLAPSED_DELETION_RATE
-
-    @property
-    def _fit_not_finite(self) -> bool:
-        return "train_eval_loss" in self.not_finite or "train_loss" in self.not_finite
 
     def state_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""

@@ -58,7 +58,7 @@ FIGURES: Final[Mapping[str, Figure]] = {
     figure.name: figure
     for figure in (
         Figure("phase_epoch", "Epoch of the phase", digits=0, measure=lambda e: e.at.phase_epoch),
-        Figure("update", "Updates", digits=0, measure=lambda e: e.at.update),
+        Figure("update", "Updates", digits=0, optional=True, measure=lambda e: e.at.update or None),
         Figure("frames", "Frames", digits=0, measure=lambda e: e.at.frames),
         Figure(
             "train_loss",

@@ -20,7 +20,7 @@ NAMES = set(
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
     Regularizer SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
     StopTraining TrainingError hookimpl
-    Course Diagnosis Epoch State ctc_loss diagnose notices observation_of red_flags
+    Course Diagnosis Epoch Figure Sample State ctc_loss diagnose notices red_flags rules
     """.split()  # noqa: SIM905
 )
 
@@ -68,6 +68,7 @@ METHODS = {
         "state_dict": "(self)",
     },
     "Registry": {
+        "figure": "(self, figure)",
         "kinds": "(self)",
         "model": "(self, name, cls, *, example=None)",
         "monitor": "(self, name, cls, *, example=None)",
@@ -87,8 +88,11 @@ FIELDS = {
     "Hypothesis": "clip_id reference tokens starts ends scores substitutions deletions insertions",
     "EpochResult": (
         "at train_loss train val auxiliary_losses plateau_loss gradient_norm learning_rate shift domain dropout "
-        "max_frames cropped seconds samples terms clips module_gradients module_weights blank_bias blank_bias_start"
+        "max_frames cropped seconds samples terms clips module_gradients module_weights blank_bias "
+        "blank_bias_start figures"
     ),
+    "Sample": "clip reference hypothesis",
+    "Figure": "name title unit digits note console curve optional measure score derive",
     "Finding": "rule severity message evidence advice source",
     "StopTraining": "finding",
     "StopPhase": "finding",
@@ -103,7 +107,7 @@ FIELDS = {
 def test_the_names_are_these() -> None:
     assert set(ctckit.__all__) == NAMES
     assert set(ctckit.testing.__all__) == TESTING_NAMES
-    assert ctckit.PLUGIN_API == "1.0"
+    assert ctckit.PLUGIN_API == "1.1"
 
 
 @pytest.mark.parametrize("module", [ctckit, ctckit.testing], ids=["ctckit", "ctckit.testing"])
