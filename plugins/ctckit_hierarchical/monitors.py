@@ -1,4 +1,4 @@
-"""What the founding document watches (success table, sample predictions, conditional clipping), and the takeoff."""
+"""What the founding document watches (docs/founding-document.md 5.1, 5.3, 7.1), and the end of the takeoff."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ DOCUMENT_TABLE: Mapping[str, Expected] = {
     "consolidation": Expected((35, 50), (30, 50), (400, 600), (1.8, 2.5)),
     "fine_tuning": Expected((25, 35), (25, 40), (500, 700), (1.5, 2.0)),
 }
-"""Section 5.1 of the founding document, for its corpus of 966 labels."""
+"""docs/founding-document.md 5.1, for a corpus of 966 labels."""
 
 DOCUMENT_LABELS = 966
 
 
 @dataclass
 class SuccessTable(ctckit.Monitor):
-    """At the end of each phase, says which of the document's expectations were hit and which were missed.
+    """At the end of each phase, says which expectations of the founding document were hit and which missed.
 
-    An error rate, a blank ratio or an overfit ratio below its range is a hit too: the document names what it hopes
-    for, not what it forbids. Counts of labels are scaled from the document's 966 labels to those of the dev corpus.
+    The table is that of docs/founding-document.md 5.1. An error rate, a blank ratio or an overfit ratio below its
+    range is a hit too: the table names what is hoped for, not what is forbidden. Counts of labels are scaled from
+    its 966 labels to those of the dev corpus.
     """
 
     def observe(self, epoch: EpochResult) -> Sequence[Finding | Action]:
@@ -67,19 +68,19 @@ class SuccessTable(ctckit.Monitor):
             Finding(
                 rule="document_success_table",
                 severity="info" if all(verdicts.values()) else "warning",
-                message=f"phase {epoch.at.phase} against the document's expectations: {', '.join(parts)}",
+                message=f"phase {epoch.at.phase} against the founding document's expectations: {', '.join(parts)}",
                 evidence={**values, **{f"{name}_hit": hit for name, hit in verdicts.items()}},
                 advice=""
                 if verdicts["val_wer"] or verdicts["blank_ratio"]
                 else "the blank ratio alone proves nothing: compare it with blank_reference, and see on_plateau",
-                source="diagnosis, section 5.1",
+                source="docs/founding-document.md 5.1",
             )
         ]
 
 
 @dataclass
 class SamplePredictions(ctckit.Monitor):
-    """Every ``every`` epochs, shows a decoded dev clip beside its reference (section 5.3 of the document)."""
+    """Every ``every`` epochs, shows a decoded dev clip beside its reference (docs/founding-document.md 5.3)."""
 
     every: int = 10
     tokens: int = 10
@@ -108,7 +109,7 @@ class SamplePredictions(ctckit.Monitor):
                     "predicted": got,
                     "overlap": overlap,
                 },
-                source="diagnosis, section 5.3",
+                source="docs/founding-document.md 5.3",
             )
         ]
 
@@ -148,7 +149,7 @@ class EndTakeoff(ctckit.Monitor):
                     message=f"training loss {epoch.train.loss:.2f} is below the unigram plateau of "
                     f"{epoch.plateau_loss:.2f}: phase '{self.phase}' ends",
                     evidence={"train_loss": epoch.train.loss, "plateau_loss": epoch.plateau_loss},
-                    source="diagnosis-review, section 2",
+                    source="docs/founding-document.md C2",
                 )
             )
         ]
@@ -158,16 +159,16 @@ class EndTakeoff(ctckit.Monitor):
 class ConditionalClipping(ctckit.Monitor):
     """Crops training clips to ``max_frames`` in the named phases, once the model overfits on a low loss.
 
-    The condition is the document's (section 7.1): dev loss below ``val_loss_below`` and overfit ratio above
-    ``overfit_ratio_above``. It cuts frames and keeps their labels, which harms; the default asks for the condition
-    because the document does.
+    The condition is that of docs/founding-document.md 7.1: dev loss below ``val_loss_below`` and overfit ratio
+    above ``overfit_ratio_above``. It cuts frames and keeps their labels, which harms
+    (docs/founding-document.md C3); the condition limits that to runs that overfit.
     """
 
     max_frames: int = 300
     phases: tuple[str, ...] = ("consolidation", "fine_tuning")
     val_loss_below: float = 3.0
     overfit_ratio_above: float = 3.0
-    source: str = field(default="diagnosis, sections 4.3 and 7.1", init=False, repr=False)
+    source: str = field(default="docs/founding-document.md 4.3, 7.1", init=False, repr=False)
 
     def observe(self, epoch: EpochResult) -> Sequence[Finding | Action]:
         """Ask for clipping when the condition holds and it is not in force yet."""
