@@ -3,8 +3,8 @@
 Shape letters, used as tensor suffixes everywhere: ``T`` frames, ``B`` batch, ``C`` classes with blank,
 ``F`` features, ``S`` targets (padded), ``U`` length of a target. Lengths are absolute counts in int64.
 
-Units: losses are nats per reference token. Names ending in ``_rate`` or ``_share``, and the founding
-document's ``wer`` and ``blank_ratio``, are per cent; ``length_ratio`` and ``overfit_ratio`` are plain ratios.
+Units: losses are nats per reference token. Names ending in ``_rate`` or ``_share``, and ``wer`` and ``blank_ratio``
+(names of docs/founding-document.md 5.1), are per cent; ``length_ratio`` and ``overfit_ratio`` are plain ratios.
 """
 
 from __future__ import annotations
@@ -422,7 +422,7 @@ class Finding:
         message: one readable line.
         evidence: the figures that it rests on.
         advice: what to do about it, one line; empty where nothing is to be done.
-        source: section or paper that the rule comes from.
+        source: what the rule comes from, such as ``docs/founding-document.md 5.2``, or a paper.
     """
 
     rule: str

@@ -94,7 +94,7 @@ def _hidden_losses(past: Past) -> Finding | None:
         "warning",
         f"{' and '.join(parts)} have no CTC path: their losses are infinite and left out of the mean, as "
         "zero_infinity would, and these clips cannot be recognised",
-        "docs/founding-document.md C3 and C5",
+        "docs/founding-document.md C3, C5",
         "reduce the subsampling, so that there are as many output frames as labels plus repeats; `ctckit audit` "
         "names the clips",
         infeasible=dev,

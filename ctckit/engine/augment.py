@@ -41,7 +41,7 @@ def crop(batch: Batch, max_frames: int, model: Model) -> tuple[Batch, int]:
     """Cut clips to their first ``max_frames`` frames, except those that would lose their last CTC path.
 
     The labels stay whole although their frames may be gone, which is what makes cropping harmful; it is here
-    because the founding document's recipes name it.
+    because both strategies of the founding document name it (docs/founding-document.md 2.1, 3.3).
 
     Returns:
         The batch, and how many clips were cut.

@@ -36,7 +36,7 @@ class Doctor(ctckit.Monitor):
     document's action as well, and again after ``patience`` epochs while it holds. A rule that holds but is
     explained by the reference ``1 - U/T``, or by falling word errors, is a note and is not acted on. Nothing acts
     by default, because the document's remedies strengthen the penalty where measurements say that the front end is
-    at fault. ``ctckit.rules()`` lists the rules; docs/founding-document.md 5.2 and 7.2 have the document's.
+    at fault. ``ctckit.rules()`` lists the rules; docs/founding-document.md 5.2, 7.2 has the document's.
 
     Actions: ``blank_ratio_high``, ``blank_excess``, ``overfit_ratio_high`` and ``few_labels`` stop the run,
     ``val_loss_rising`` ends the phase, ``blank_falls_slowly`` shifts the penalty by ``penalty_step``,

@@ -34,7 +34,7 @@ DOCUMENT_LABELS = 966
 class SuccessTable(ctckit.Monitor):
     """When a phase has ended, says which of the document's expectations were hit and which were missed.
 
-    Section 5.1 of the founding document, for a corpus of about its size; ``always`` asks for it on any other, with
+    That of docs/founding-document.md 5.1, for a corpus of about its size; ``always`` asks for it on any other, with
     counts of labels scaled from the document's 966 to those of the dev corpus. A figure on the better side of its
     range is a hit too: the document names what it hopes for, not what it forbids. A net that has not left the
     unigram plateau, or emits next to nothing, hits nothing, whatever its figures.

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from ctckit.cli import main
 
 FAILED_RUN = [
-    # the figures that Part 1 and section 6.2 of the founding document give; the training losses of epochs 30
-    # and 55 follow from dev loss and overfit ratio
+    # the figures of docs/founding-document.md 1 and 6.2; the training losses of epochs 30 and 55
+    # follow from dev loss and overfit ratio
     {"epoch": 1, "stage": 1, "train_loss": 12.90, "gradient_norm": 20.56},
     {"epoch": 2, "stage": 1, "train_loss": 5.24, "gradient_norm": 2.84},
     {
