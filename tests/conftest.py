@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from warm import SECONDS, WarmCli
+from warm import SECONDS, Warm
 
 from ctckit.data import CorpusWriter
 
@@ -32,12 +32,12 @@ class TinyCorpora:
 def cli() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """Runs ``ctckit`` in a process of its own, forked from a warm one unless options say how it has to start."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    warm = WarmCli(environment)
+    warm = Warm(environment)
 
     def run(*arguments: Any, cwd: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
         given = [str(argument) for argument in arguments]
         if not options:
-            return warm.run(given, cwd=cwd)
+            return warm.run("ctckit", given, cwd or Path.cwd())
         options["env"] = {**environment, **options.get("env", {})}
         command = [sys.executable, "-m", "ctckit", *given]
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""`python -m ctckit` in processes that have torch already: a warm one imports what is heavy, a call is a fork of it.
+"""Processes that have torch already: a warm one imports what is heavy, and each call is a fork of it.
 
 An import of torch takes longer than most of what the tests ask of the command line. The warm process imports and
 does nothing else, so that no thread of OpenMP is lost in a fork; it loads no plugin and none of ctckit's kernels.
@@ -24,18 +24,30 @@ SECONDS = 240
 HEAVY = ("h5py", "numpy", "pydantic", "rich.console", "torch", "ctckit.assemble")
 
 
-class WarmCli:
-    """Runs `ctckit` with arguments, as `subprocess.run` does with captured text."""
+class Warm:
+    """Runs Python programs with arguments, as `subprocess.run` does with captured text.
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    Args:
+        environment: of the warm process, and so of all.
+        python: that runs it.
+    """
+
+    def __init__(self, environment: dict[str, str], python: Path = Path(sys.executable)) -> None:
         self.environment = environment
+        self.python = python
         self.process: subprocess.Popen[str] | None = None
 
-    def run(self, arguments: list[str], *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Call it in a process of its own, forked from the warm one."""
+    def run(self, program: str | Path, arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Call a program in a process of its own.
+
+        Args:
+            program: a module, to be run as by `python -m`, or the path of a script.
+            arguments: of the program.
+            cwd: where it runs.
+        """
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, __file__],
+                [self.python, __file__],
                 env=self.environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -45,17 +57,19 @@ class WarmCli:
         assert self.process.stdout is not None
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder, "out"), Path(folder, "err")
-            call = {"arguments": arguments, "cwd": str(cwd or Path.cwd()), "out": str(out), "err": str(err)}
+            call: dict[str, Any] = {"arguments": arguments, "cwd": str(cwd), "out": str(out), "err": str(err)}
+            call["script" if isinstance(program, Path) else "module"] = str(program)
             self.process.stdin.write(json.dumps(call) + "\n")
             self.process.stdin.flush()
             code = int(self.process.stdout.readline())
-            command = [sys.executable, "-m", "ctckit", *arguments]
+            command = [str(program), *arguments]
             return subprocess.CompletedProcess(command, code, out.read_text("utf-8"), err.read_text("utf-8"))
 
     def close(self) -> None:
-        """End the warm process."""
+        """End the warm process; the next call starts another, which sees what was installed since."""
         if self.process is not None:
             self.process.communicate()
+            self.process = None
 
 
 def serve() -> None:
@@ -72,7 +86,7 @@ def serve() -> None:
 
 
 def become(call: dict[str, Any]) -> None:
-    """Be `python -m ctckit` from here on."""
+    """Be the program from here on."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.alarm(SECONDS)
     os.chdir(call["cwd"])
@@ -80,9 +94,14 @@ def become(call: dict[str, Any]) -> None:
         opened = os.open(path, os.O_RDONLY if descriptor == 0 else os.O_WRONLY | os.O_CREAT)
         os.dup2(opened, descriptor)
         os.close(opened)
-    sys.path[0] = call["cwd"]  # as `-m` does it, where a script has its own folder
     sys.argv[1:] = call["arguments"]
-    runpy.run_module("ctckit", run_name="__main__", alter_sys=True)
+    if "script" in call:
+        sys.argv[0] = call["script"]
+        sys.path[0] = str(Path(call["script"]).parent)
+        runpy.run_path(call["script"], run_name="__main__")
+    else:
+        sys.path[0] = call["cwd"]
+        runpy.run_module(call["module"], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
