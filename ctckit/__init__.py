@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Progress,
         Scores,
         StepResult,
+        real_frames,
     )
 
 _HOMES = {
@@ -86,6 +87,7 @@ _HOMES = {
     "Progress": "types",
     "Scores": "types",
     "StepResult": "types",
+    "real_frames": "types",
 }
 
 _RENAMED: dict[str, tuple[str, str]] = {}
@@ -136,6 +138,7 @@ __all__ = [
     "hookimpl",
     "notices",
     "observation_of",
+    "real_frames",
     "red_flags",
 ]
 

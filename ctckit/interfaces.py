@@ -171,7 +171,7 @@ class Regularizer(Stateful, ABC):
         """Return what is added to the loss: a finite scalar in nats per reference token, with its weight.
 
         Args:
-            emissions: of the model in training mode, with gradient.
+            emissions: of the model in training mode, with gradient; each head with its ``losses_B``.
             batch: what they were computed from.
             at: the time of the step.
         """

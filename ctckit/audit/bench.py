@@ -15,7 +15,6 @@ from ctckit.audit.initial_loss import FIT_CLIPS
 from ctckit.audit.subject import Subject
 from ctckit.config import Config
 from ctckit.data import BatchPlan, Loader, encode_targets
-from ctckit.engine.evaluate import to_device
 from ctckit.engine.threads import fastest_threads
 from ctckit.errors import DataError
 from ctckit.plateau import unigram_plateau
@@ -129,7 +128,7 @@ def _bench(config: Config, registry: Registry, subject: Subject, device: torch.d
             seed=config.seed,
         )
         loader = Loader(corpus, lengths[name].targets, subject.pipeline, plan, indices=indices, cache_mb=0)
-        read = to_device(next(loader.epoch(0)), device)
+        read = next(loader.epoch(0)).to(device)
         loader.close()
         return read
 

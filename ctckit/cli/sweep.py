@@ -102,11 +102,9 @@ def store_shift(checkpoint: Path, shift: float) -> None:
 def _outputs(trained: Trained, judged: Judged, device: torch.device) -> Iterator[tuple[Batch, Emissions]]:
     import torch
 
-    from ctckit.engine.evaluate import to_device
-
     with torch.inference_mode():
         for batch in judged.loader.epoch(0):
-            there = to_device(batch, device)
+            there = batch.to(device)
             yield batch, trained.model(there.features_BTF, there.lengths_B)
 
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
-from ctckit.engine.augment import augment
-from ctckit.engine.evaluate import evaluate, to_device
+from ctckit.engine.augment import augment, crop
+from ctckit.engine.evaluate import evaluate
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Best, EpochTotals, Run
 from ctckit.engine.step import StepOutcome, parts_of, train_step
@@ -149,7 +149,8 @@ def take_step(run: Run, loaded: Batch) -> tuple[StepOutcome, int]:
     """Take one step with a batch as the phase under way says; also how many clips were cropped."""
     settings, views = run.phase.settings, run.phase.views
     max_frames = run.adjustments.max_frames or settings.max_frames
-    batch, cropped = augment(loaded, settings, run.model, max_frames=max_frames, views=views)
+    kept, cropped = (loaded, 0) if max_frames is None else crop(loaded, max_frames, run.model)
+    batch = augment(kept.to(run.device), settings, views=views)
     for group in run.optimizer.param_groups:
         group["lr"] = run.learning_rate()
     objective = run.objective()
@@ -157,11 +158,11 @@ def take_step(run: Run, loaded: Batch) -> tuple[StepOutcome, int]:
         outcome = train_step(
             run.model,
             run.optimizer,
-            to_device(batch, run.device),
+            batch,
             objective=objective,
             gradient_clip=run.config.gradient_clip,
         )
-    run.clock.finish_batch(int(batch.lengths_B.sum()) // views)
+    run.clock.finish_batch(int(kept.lengths_B.sum()))
     return outcome, cropped
 
 

@@ -134,7 +134,7 @@ class TemporalConvolution(nn.Module):
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[B, T, F]`` to ``[B, T_out, H]`` and the lengths with it."""
-        real_BT = real_frames(lengths_B, features_BTF.shape[1])
+        real_BT = ctckit.real_frames(lengths_B, features_BTF.shape[1]).t()
         hidden_BTH = self.convolution(features_BTF.transpose(1, 2)).transpose(1, 2)
         normed_BTH = torch.zeros_like(hidden_BTH)
         normed_BTH[real_BT] = torch.relu(self._normed(hidden_BTH[real_BT]))
@@ -201,12 +201,7 @@ def halved(lengths_B: Tensor) -> Tensor:
     return (lengths_B + 1) // 2
 
 
-def real_frames(lengths_B: Tensor, frames: int) -> Tensor:
-    """Return ``[B, T]``, true within each clip."""
-    return torch.arange(frames, device=lengths_B.device)[None] < lengths_B[:, None]
-
-
 def zero_padding(features_BTF: Tensor, lengths_B: Tensor) -> Tensor:
     """Set frames beyond each clip's length to zero."""
-    real_BT = real_frames(lengths_B, features_BTF.shape[1])
+    real_BT = ctckit.real_frames(lengths_B, features_BTF.shape[1]).t()
     return features_BTF.masked_fill(~real_BT[:, :, None], 0.0)

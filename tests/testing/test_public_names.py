@@ -20,7 +20,7 @@ NAMES = set(
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
     Regularizer SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
     StopTraining TrainingError hookimpl
-    Course Diagnosis Observation State ctc_loss diagnose notices observation_of red_flags
+    Course Diagnosis Observation State ctc_loss diagnose notices observation_of real_frames red_flags
     """.split()  # noqa: SIM905
 )
 
@@ -56,6 +56,7 @@ METHODS = {
         "shift": "(self, at)",
         "state_dict": "(self)",
     },
+    "Batch": {"to": "(self, device)"},
     "Regularizer": {
         "load_state_dict": "(self, state)",
         "observe": "(self, epoch)",
@@ -80,8 +81,9 @@ METHODS = {
 }
 
 FIELDS = {
-    "Auxiliary": "name logits_TBC lengths_B weight",
-    "Emissions": "logits_TBC lengths_B auxiliary",
+    "Batch": "clip_ids features_BTF lengths_B targets_BS target_lengths_B",
+    "Auxiliary": "name logits_TBC lengths_B weight losses_B",
+    "Emissions": "logits_TBC lengths_B auxiliary losses_B",
     "Progress": "epoch phase phase_epoch phase_epochs epochs batch batches update frames",
     "StepResult": "at loss blank_mass gradient_norm",
     "Hypothesis": "clip_id reference tokens starts ends scores substitutions deletions insertions",
@@ -103,7 +105,7 @@ FIELDS = {
 def test_the_names_are_these() -> None:
     assert set(ctckit.__all__) == NAMES
     assert set(ctckit.testing.__all__) == TESTING_NAMES
-    assert ctckit.PLUGIN_API == "1.0"
+    assert ctckit.PLUGIN_API == "1.1"
 
 
 @pytest.mark.parametrize("module", [ctckit, ctckit.testing], ids=["ctckit", "ctckit.testing"])
