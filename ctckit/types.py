@@ -90,7 +90,7 @@ class Auxiliary:
     losses_B: Tensor | None = None
 
     @property
-    def real_TB(self) -> Tensor:
+    def real_TB(self) -> Tensor:  # noqa: N802
         """Which frames are real, ``[T, B]``: true within each clip, false in padding."""
         return real_frames(self.lengths_B, len(self.logits_TBC))
 
@@ -113,7 +113,7 @@ class Emissions:
     losses_B: Tensor | None = None
 
     @property
-    def real_TB(self) -> Tensor:
+    def real_TB(self) -> Tensor:  # noqa: N802
         """Which frames are real, ``[T, B]``: true within each clip, false in padding."""
         return real_frames(self.lengths_B, len(self.logits_TBC))
 

@@ -40,6 +40,7 @@ ALLOWED = {
     "doctor": {"errors", "types"},
     "audit": {
         "assemble",
+        "components",
         "config",
         "data",
         "decode",
@@ -68,7 +69,6 @@ ALLOWED = {
         "types",
     },
     "ablation": {
-        "assemble",
         "bootstrap",
         "config",
         "data",
@@ -79,8 +79,11 @@ ALLOWED = {
         "recipe",
         "record",
         "report",
+        "trained",
     },
+    "components": {"config", "engine", "errors", "interfaces", "parameters", "recipe", "registry"},
     "assemble": {
+        "components",
         "config",
         "data",
         "engine",
@@ -88,14 +91,13 @@ ALLOWED = {
         "feasibility",
         "interfaces",
         "ops",
-        "parameters",
         "plateau",
         "plugin_host",
-        "recipe",
         "record",
         "registry",
         "types",
     },
+    "trained": {"assemble", "components", "config", "data", "engine", "errors", "interfaces", "plugin_host"},
 }
 """What each part may import of ctckit; `cli` stands above and may import all."""
 

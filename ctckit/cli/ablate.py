@@ -140,13 +140,12 @@ def resolve_jobs(
     """
     import tomllib
 
-    import torch
     from rich.console import Console
 
     from ctckit.ablation.job import Job
     from ctckit.ablation.plan import refuse_seed
     from ctckit.ablation.toml import as_toml
-    from ctckit.assemble import assemble
+    from ctckit.assemble import check
     from ctckit.cli.train import choose_recipe, configure, load_with_recipe
     from ctckit.config import resolve
     from ctckit.errors import ConfigError, CtckitError, DataError
@@ -163,7 +162,7 @@ def resolve_jobs(
             registry, sources = load_with_recipe(plugins or (), told)
             recipe = choose_recipe(registry, variant.recipe or plan.recipe)
             config = configure(recipe, [*plan.layers_of(name, path), *last], told)
-            assembled = assemble(config, registry, sources, out, torch.device("cpu"))
+            fingerprints = check(config, registry).corpora.fingerprints()
         except CtckitError as error:
             raise type(error)(f"variant '{name}': {error}") from error
         written = tomllib.loads(as_toml(config))
@@ -175,7 +174,7 @@ def resolve_jobs(
                 folder=out / f"{name}-seed{seed}",
                 plugins={source.reference: source.version for source in sources},
                 config=config.model_copy(update={"seed": seed}),
-                fingerprints=assembled.run.identity["fingerprints"],
+                fingerprints=fingerprints,
                 minutes=plan.minutes,
                 updates=plan.updates,
             )

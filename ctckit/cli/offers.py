@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from ctckit.recipe import Recipe
     from ctckit.registry import Registry
 
-GIVEN = ("input_size", "num_classes")
-"""What ctckit itself gives to a model's constructor."""
-
 KEYS = {"model": "model", "schedule": "phases.*.schedule", "penalty": "phases.*.penalty"}
 """Where a configuration names one component of a kind."""
 
@@ -46,13 +43,7 @@ def usage(kind: str, name: str, values: Mapping[str, Any] | None = None) -> str:
 
 def unused(registry: Registry, sources: tuple[PluginSource, ...], config: Config) -> list[str]:
     """Say of each plugin that a run loads and does not use what it offers, and how to use it."""
-    used = {("recipe", config.recipe), ("model", config.model.name)}
-    used |= {("monitor", monitor.name) for monitor in config.monitors}
-    for phase in config.phases.values():
-        used.add(("schedule", phase.schedule.name))
-        if phase.penalty:
-            used.add(("penalty", phase.penalty.name))
-        used |= {("regularizer", regularizer.name) for regularizer in phase.regularizers}
+    used = {("recipe", config.recipe), *((kind, component.name) for kind, component in config.components())}
     hints = []
     for source in sources:
         offered = {
@@ -92,7 +83,7 @@ def _recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _component(kind: str, name: str, cls: type[Any], example: Mapping[str, Any]) -> dict[str, Any]:
-    from ctckit.parameters import parameters_of
+    from ctckit.parameters import GIVEN, parameters_of
 
     text, arguments = _docstring(cls)
     summary, _, rest = text.partition("\n")

@@ -84,12 +84,13 @@ def train(
     """
     from rich.console import Console
 
-    from ctckit.assemble import assemble, checkpoint_path, provenance
+    from ctckit.assemble import assemble, provenance
     from ctckit.cli.device import choose_device
     from ctckit.cli.offers import unused
     from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.plugin_host import load_plugins
     from ctckit.record.history import finite
+    from ctckit.trained import checkpoint_path
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     chosen = choose_device(device)
@@ -121,6 +122,8 @@ def train(
         console.print(hint)
     assembled = assemble(config, registry, sources, folder, chosen, resume=state)
     run = assembled.run
+    for note in assembled.notes:
+        console.print(note)
     if assembled.dropped:
         console.print(f"left out {len(assembled.dropped)} clips without a CTC path:")
         for clip in assembled.dropped:
@@ -281,9 +284,9 @@ def fit_shown(run: Run, console: Console, max_minutes: float | None, max_updates
 
 def close(run: Run, ending: Ending, device: torch.device, console: Console) -> dict[str, Any]:
     """Say how it ended and how to go on, and score the test corpus if the run is over."""
-    from ctckit.assemble import load_trained
     from ctckit.engine.evaluate import evaluate
     from ctckit.record.history import score_row
+    from ctckit.trained import load_trained
 
     target, best = run.config.target_wer, ending.best
     judged_epochs = run.clock.now.epoch - run.clock.mid_epoch

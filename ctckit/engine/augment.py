@@ -1,4 +1,4 @@
-"""What training does to a batch before the model sees it: cropping as it is loaded, then repeating, time masking."""
+"""What training does to a batch before the model sees it: cropping on the host, then repeating and masking."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def augment(batch: Batch, settings: Phase, *, views: int) -> Batch:
 def crop(batch: Batch, max_frames: int, model: Model) -> tuple[Batch, int]:
     """Cut clips to their first ``max_frames`` frames, except those that would lose their last CTC path.
 
-    Works on the host, where asking for lengths waits for nothing; what came pinned goes on pinned. The labels stay whole although their frames may be gone, which is what makes cropping harmful; it is here
-    because the founding document's recipes name it.
+    The labels stay whole although their frames may be gone, which is what makes cropping harmful; it is here
+    because the founding document's recipes name it. Works on the host, where asking for lengths waits for nothing;
+    what was pinned is pinned again.
 
     Returns:
         The batch, and how many clips were cut.

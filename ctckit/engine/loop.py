@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Literal, Protocol
 
 import torch
@@ -107,9 +106,8 @@ def start_epoch(run: Run) -> bool:
     if entering:
         run.adjustments = Adjustments()
         run.configure_phase()
-        brought_in_before = [run.phases[name].penalty for name in takewhile(lambda name: name != phase, run.phases)]
         bias = run.blank_bias()
-        if run.phase.penalty and not any(run.phase.penalty is penalty for penalty in brought_in_before):
+        if run.phase.penalty and run.phase.penalty_begins:
             with run.naming("penalty", run.phase.penalty):
                 run.phase.penalty.prepare(run.model)
         if run.clock.now.update == 0 or run.blank_bias() != bias:

@@ -30,12 +30,21 @@ from ctckit.types import BLANK, Batch, Domain, Emissions, Finding
 
 @dataclass(frozen=True, slots=True)
 class ActivePhase:
-    """A phase with its components constructed."""
+    """A phase with its components constructed.
+
+    Attributes:
+        settings: of the phase.
+        schedule: its learning rate.
+        penalty: its blank shift, or None.
+        regularizers: its further terms, by name.
+        penalty_begins: whether the phase is the first with this penalty, which then prepares the model.
+    """
 
     settings: Phase
     schedule: Schedule
     penalty: Penalty | None
     regularizers: Mapping[str, Regularizer]
+    penalty_begins: bool = True
 
     @property
     def views(self) -> int:

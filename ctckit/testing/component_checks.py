@@ -19,7 +19,7 @@ import torch
 from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
 from ctckit.errors import CheckpointError, ConfigError, PluginError
-from ctckit.parameters import construct, parameters_of
+from ctckit.parameters import GIVEN, construct, parameters_of
 from ctckit.testing.contract import INTERFACES, Clause, ContractError, Subject
 from ctckit.testing.likeness import attributes_of, difference, same
 from ctckit.testing.scenario import make_step, play, script, term_of
@@ -36,7 +36,7 @@ NUMBERS_AS_TEXT = {"inf": math.inf, "nan": math.nan}
 
 def parameters_are_typed(subject: Subject) -> None:
     """Every parameter is named and annotated, and its default is of its own type."""
-    given = ("input_size", "num_classes") if "input_size" in inspect.signature(subject.cls).parameters else ()
+    given = GIVEN if "input_size" in inspect.signature(subject.cls).parameters else ()
     try:
         found = parameters_of(subject.cls, given=given)
     except PluginError as error:

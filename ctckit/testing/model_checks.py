@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ctckit.errors import CtckitError
 from ctckit.interfaces import Model
-from ctckit.parameters import parameters_of
+from ctckit.parameters import GIVEN, parameters_of
 from ctckit.testing.component_checks import (
     NUMBERS_AS_TEXT,
     methods_are_not_misspelt,
@@ -39,7 +39,7 @@ LOUD = 1e3
 
 def parameters_survive_repr(subject: Subject) -> None:
     """Parameters are plain values, as a configuration file and a checkpoint hold them."""
-    known = parameters_of(subject.cls, given=("input_size", "num_classes"))
+    known = parameters_of(subject.cls, given=GIVEN)
     defaults = {parameter.name: parameter.default for parameter in known if not parameter.required}
     for name, value in {**defaults, **subject.params}.items():
         try:
