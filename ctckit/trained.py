@@ -14,7 +14,7 @@ from ctckit.config import Config, from_json
 from ctckit.data import Alphabet, FeaturePipeline, encode_targets
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.evaluate import Judged
-from ctckit.engine.run import load_weights
+from ctckit.engine.state import Weights
 from ctckit.errors import CheckpointError
 from ctckit.interfaces import Model
 from ctckit.plugin_host import load_plugins
@@ -75,7 +75,7 @@ def load_trained(path: Path, device: torch.device) -> Trained:
     registry, _ = load_plugins(identity["plugins"])
     pipeline = FeaturePipeline.from_state_dict(identity["pipeline"])
     model = build_model(config, registry, pipeline.output_size, len(identity["tokens"]))
-    load_weights(model, state["model"])
+    Weights(model).load_state_dict(state["model"])
     stage = config.stage_of(state["clock"]["now"]["phase"])
     if stage is not None:
         model.set_stage(stage)

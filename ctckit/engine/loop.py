@@ -16,7 +16,8 @@ from ctckit.engine.apply import Adjustments, apply
 from ctckit.engine.augment import augment, crop
 from ctckit.engine.evaluate import evaluate
 from ctckit.engine.interrupt import Interrupt
-from ctckit.engine.run import Best, EpochTotals, Run
+from ctckit.engine.run import Run
+from ctckit.engine.state import Best, EpochTotals
 from ctckit.engine.step import StepOutcome, parts_of, train_step
 from ctckit.errors import CheckpointError, PluginError
 from ctckit.record.history import epoch_row
@@ -72,7 +73,7 @@ def fit(run: Run, display: Display, *, max_seconds: float = float("inf"), max_up
         while True:
             if not run.clock.mid_epoch:
                 left = max_seconds - (time.monotonic() - began)
-                if run.adjustments.stop_training:
+                if run.state.adjustments.stop_training:
                     return end(run, "stopped by a monitor")
                 if max_updates is not None and run.clock.now.update >= max_updates:
                     return end(run, "out of updates")
@@ -95,23 +96,23 @@ def fit(run: Run, display: Display, *, max_seconds: float = float("inf"), max_up
 
 def start_epoch(run: Run) -> bool:
     """Begin the next epoch, entering the next phase where it is due; False when all phases are done."""
-    phase = run.clock.next_phase(skip_rest=run.adjustments.stop_phase)
+    phase = run.clock.next_phase(skip_rest=run.state.adjustments.stop_phase)
     if phase is None:
         return False
     entering = phase != run.clock.now.phase
     epoch = run.clock.now.epoch + 1
     share = run.phases[phase].clip_share(1 if entering else run.clock.now.phase_epoch + 1)
     run.clock.start_epoch(phase, run.train.batches_in(epoch, share=share))
-    run.totals = EpochTotals()
+    run.state.totals = EpochTotals()
     if entering:
-        run.adjustments = Adjustments()
+        run.state.adjustments = Adjustments()
         run.configure_phase()
         bias = run.blank_bias()
         if run.phase.penalty and run.phase.penalty_begins:
             with run.naming("penalty", run.phase.penalty):
                 run.phase.penalty.prepare(run.model)
         if run.clock.now.update == 0 or run.blank_bias() != bias:
-            run.blank_bias_start = run.blank_bias()
+            run.state.blank_bias_start = run.blank_bias()
     # Every epoch draws from its own stream, so that it does not matter what ran before it.
     torch.manual_seed(run.config.seed * 1_000_003 + epoch)
     return True
@@ -120,20 +121,13 @@ def start_epoch(run: Run) -> bool:
 def train_epoch(run: Run) -> Iterator[StepResult]:
     """Take the steps of the epoch under way that are still to be taken."""
     run.model.train()
-    totals, penalty, at = run.totals, run.phase.penalty, run.clock.now
+    totals, penalty, at = run.state.totals, run.phase.penalty, run.clock.now
     began, before = time.monotonic(), totals.seconds
     share = run.phase.clip_share(at.phase_epoch)
     for batch in run.train.epoch(at.epoch, share=share, first_batch=at.batch):
         at = run.clock.now
         outcome, cropped = take_step(run, batch)
-        totals.steps += 1
-        totals.clips += len(batch.clip_ids)
-        totals.cropped += cropped
-        totals.loss += outcome.loss
-        totals.gradient_norm += outcome.gradient_norm
-        totals.auxiliary.update(outcome.auxiliary)
-        totals.terms.update(outcome.terms)
-        totals.module_gradients.update(outcome.module_gradients)
+        totals.add(outcome, clips=len(batch.clip_ids), cropped=cropped)
         totals.seconds = before + time.monotonic() - began
         step = StepResult(at, outcome.loss, outcome.blank_mass, outcome.gradient_norm)
         if penalty:
@@ -146,7 +140,7 @@ def train_epoch(run: Run) -> Iterator[StepResult]:
 def take_step(run: Run, loaded: Batch) -> tuple[StepOutcome, int]:
     """Take one step with a batch as the phase under way says; also how many clips were cropped."""
     settings, views = run.phase.settings, run.phase.views
-    max_frames = run.adjustments.max_frames or settings.max_frames
+    max_frames = run.state.adjustments.max_frames or settings.max_frames
     kept, cropped = (loaded, 0) if max_frames is None else crop(loaded, max_frames, run.model)
     batch = augment(kept.to(run.device), settings, views=views)
     for group in run.optimizer.param_groups:
@@ -167,8 +161,8 @@ def take_step(run: Run, loaded: Batch) -> tuple[StepOutcome, int]:
 def judge(run: Run) -> EpochResult:
     """Score the finished epoch on a fixed part of the training corpus and on dev, under the shift in force."""
     began = time.monotonic()
-    totals, settings = run.totals, run.phase.settings
-    run.judged_shift = shift = run.evaluation_shift()
+    totals, settings = run.state.totals, run.phase.settings
+    run.state.judged_shift = shift = run.evaluation_shift()
     train, dev = (
         evaluate(run.model, part, run.tokens, shift=shift, device=run.device)
         for part in (run.train_sample, run.dev)
@@ -185,8 +179,8 @@ def judge(run: Run) -> EpochResult:
         learning_rate=run.optimizer.param_groups[0]["lr"],
         shift=run.shift(),
         domain=run.domain,
-        dropout=settings.dropout if run.adjustments.dropout is None else run.adjustments.dropout,
-        max_frames=run.adjustments.max_frames or settings.max_frames,
+        dropout=settings.dropout if run.state.adjustments.dropout is None else run.state.adjustments.dropout,
+        max_frames=run.state.adjustments.max_frames or settings.max_frames,
         cropped=totals.cropped,
         seconds=totals.seconds + time.monotonic() - began,
         samples=dev.hypotheses[:SAMPLES],
@@ -198,16 +192,16 @@ def judge(run: Run) -> EpochResult:
         },
         module_weights={part: nn.utils.get_total_norm(own).item() for part, own in parts_of(run.model).items()},
         blank_bias=run.blank_bias(),
-        blank_bias_start=run.blank_bias_start,
+        blank_bias_start=run.state.blank_bias_start,
     )
 
 
 def conclude(run: Run, result: EpochResult, display: Display) -> None:
     """Record the epoch, let the components learn from it, apply what monitors ask for, and save."""
     run.history.append("epoch", **epoch_row(result))
-    improved = is_better(result, run.best)
+    improved = is_better(result, run.state.best)
     if improved:
-        run.best = Best(result.at.epoch, result.val.wer, result.val.loss)
+        run.state.best = Best(result.at.epoch, result.val.wer, result.val.loss)
     display.epoch(result, improved)
     with run.naming("schedule", run.phase.schedule):
         run.phase.schedule.observe(result)
@@ -231,14 +225,14 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
                         "return findings and actions"
                     )
                 if isinstance(outcome, Action):
-                    run.adjustments = apply(outcome, run.adjustments)
+                    run.state.adjustments = apply(outcome, run.state.adjustments)
                     run.note(name, outcome)
                     display.finding(outcome.finding, outcome)
                 else:
                     run.note(name, outcome)
                     display.finding(outcome, None)
     run.configure_phase()
-    keep, run.adjustments = run.adjustments.keep, replace(run.adjustments, keep=())
+    keep, run.state.adjustments = run.state.adjustments.keep, replace(run.state.adjustments, keep=())
     for name in (*keep, *(["best"] if improved else []), "last"):
         run.save(name)
 
@@ -254,9 +248,9 @@ def end(run: Run, reason: Reason) -> Ending:
     """Write the last checkpoint where an epoch was left in the middle, and the history's closing row."""
     resumable = reason in ("out of time", "out of updates", "interrupted")
     if run.clock.mid_epoch:
-        run.judged_shift = run.evaluation_shift()
+        run.state.judged_shift = run.evaluation_shift()
         run.save("last")
-    best = run.best
+    best = run.state.best
     run.history.append(
         "end",
         reason=reason,

@@ -31,7 +31,7 @@ from ctckit import (
 )
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.loop import fit, is_better
-from ctckit.engine.run import Best
+from ctckit.engine.state import Best
 from ctckit.record.history import read_rows
 
 WHY = Finding(rule="planted", severity="warning", message="because", evidence={"x": 1.5})
@@ -197,7 +197,7 @@ def test_a_checkpoint_can_be_kept_by_name_once(make_run: Any, silent: Any) -> No
     run.monitors = {"a": Planted(2, (SaveCheckpoint(WHY, "second"),))}
     fit(run, silent)
     assert load_checkpoint(run.folder / "checkpoints/second.pt")["clock"]["now"]["epoch"] == 2
-    assert run.adjustments.keep == ()
+    assert run.state.adjustments.keep == ()
 
 
 def test_the_best_is_never_a_collapsed_epoch(make_run: Any, silent: Any) -> None:
