@@ -35,8 +35,10 @@ class Component(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        """Take a name alone for a component without parameters."""
-        return {"name": value} if isinstance(value, str) else value
+        """Take a name alone for a component without parameters, and lists for tuples, as files hold them."""
+        if isinstance(value, str):
+            return {"name": value}
+        return {key: _listed(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
     def _shared_by_name(self) -> Component:
@@ -53,6 +55,12 @@ class Component(BaseModel):
     def params(self) -> Mapping[str, Any]:
         """What goes to the constructor; checked against its signature before any corpus is opened."""
         return {key: value for key, value in (self.model_extra or {}).items() if key != "shared"}
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _listed(inner) for key, inner in value.items()}
+    return [_listed(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 class Phase(Strict):
