@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ from ctckit.data import (
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged, frequency_bands
 from ctckit.engine.run import ActivePhase, Run
-from ctckit.errors import ConfigError, DataError
+from ctckit.errors import ConfigError, DataError, PluginError
 from ctckit.feasibility import infeasible_clips
 from ctckit.interfaces import Model
 from ctckit.plateau import unigram_plateau
 from ctckit.plugin_host import PluginSource
 from ctckit.record.history import HISTORY, History
 from ctckit.registry import Registry
-from ctckit.types import Progress
+from ctckit.types import Progress, Remedy
 
 Indices = npt.NDArray[np.int64]
 
@@ -113,6 +113,7 @@ class Assembled:
         alphabet: of the training corpus.
         pipeline: fitted.
         notes: what is worth saying of the components, one line each.
+        remedies: what the model and the plugins propose to a run that needs it, the model's first.
     """
 
     run: Run
@@ -122,6 +123,7 @@ class Assembled:
     alphabet: Alphabet
     pipeline: FeaturePipeline
     notes: tuple[str, ...]
+    remedies: tuple[Remedy, ...]
 
 
 def check(config: Config, registry: Registry) -> Checked:
@@ -189,6 +191,7 @@ def assemble(
         checked.corpora.alphabet,
         pipeline,
         checked.components.notes,
+        remedies(config, registry, checked),
     )
 
 
@@ -298,6 +301,24 @@ def output_frames(model: Model, corpus: Corpus, indices: Indices) -> list[int]:
     return frames
 
 
+def remedies(config: Config, registry: Registry, checked: Checked) -> tuple[Remedy, ...]:
+    """Return what the model, and then the plugins, propose to a run of this configuration.
+
+    Raises:
+        PluginError: the model proposes something else.
+    """
+    model, train = checked.model, checked.corpora.train
+    labels = sum(len(train.targets[index]) for index in checked.kept)
+    own = model.remedies(sum(output_frames(model, train.corpus, checked.kept)) / max(labels, 1))
+    for remedy in own:
+        if not isinstance(remedy, Remedy):
+            raise PluginError(
+                f"{type(model).__name__}.remedies returned {remedy!r}; return a list of ctckit.Remedy"
+            )
+    used = {component.name for _, component in config.components()}
+    return (*own, *(remedy for remedy, unless in registry.remedies if unless not in used))
+
+
 def refuse_train_only_shift(config: Config, phases: Mapping[str, ActivePhase]) -> None:
     """Refuse a logit shift that is left out in evaluation and does not end at zero.
 
@@ -364,9 +385,9 @@ def loader(
     )
 
 
-def provenance(run: Run, sources: Sequence[PluginSource]) -> dict[str, Any]:
-    """Return the history's first row: what it takes to say where the figures came from."""
-    backend = ops.backend()
+def provenance(assembled: Assembled, sources: Sequence[PluginSource]) -> dict[str, Any]:
+    """Return the history's first row: what it takes to say where the figures came from, and what to try."""
+    run, backend = assembled.run, ops.backend()
     return {
         "ctckit": importlib.metadata.version("ctckit"),
         "python": platform.python_version(),
@@ -385,5 +406,7 @@ def provenance(run: Run, sources: Sequence[PluginSource]) -> dict[str, Any]:
         "classes": len(run.tokens),
         "plateau_loss": run.plateau_loss,
         "data": dict(run.identity["fingerprints"]),
+        "dropped": [clip.clip_id for clip in assembled.dropped],
+        "remedies": [asdict(remedy) for remedy in assembled.remedies],
         "config": configuration.to_json(run.config),
     }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ctckit.actions import Action
 from ctckit.errors import CheckpointError, ConfigError
-from ctckit.types import Batch, Domain, Emissions, EpochResult, Finding, Progress, StepResult
+from ctckit.types import Batch, Domain, Emissions, EpochResult, Finding, Progress, Remedy, StepResult
 
 
 class Stateful:
@@ -91,6 +91,17 @@ class Model(nn.Module, ABC):
             ConfigError: the model has no such stage.
         """
         raise ConfigError(f"{type(self).__name__} has no stage {stage}; remove 'stage' from the phase")
+
+    def remedies(self, frames_per_label: float) -> Sequence[Remedy]:
+        """Return what to change about the model as it is configured, most promising first; nothing by default.
+
+        A run's history begins with them, and the doctor proposes them to a run that needs them. The change of a
+        setting is said as ``--set model.NAME=VALUE``.
+
+        Args:
+            frames_per_label: output frames of the training corpus to each of its labels.
+        """
+        return ()
 
 
 def dropout_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:

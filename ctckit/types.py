@@ -402,6 +402,38 @@ class Finding:
     source: str = ""
 
 
+AILMENTS: Final = ("plateau", "blanks", "insertions", "overfit")
+"""What a remedy may be for: a run on the unigram plateau or slow to leave it, one that emits too few labels, one
+that emits too many, one that does well on its training corpus alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A change of the configuration that a model or a plugin proposes against an ailment.
+
+    Attributes:
+        ailment: ``plateau`` (serves runs that leave it too slowly as well), ``blanks``, ``insertions`` or
+            ``overfit``.
+        change: what to do; a ``--set`` where there is a key.
+        why: one line.
+        source: what it rests on.
+
+    Raises:
+        ValueError: there is no such ailment, or nothing to do or no reason is given.
+    """
+
+    ailment: str
+    change: str
+    why: str
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.ailment not in AILMENTS:
+            raise ValueError(f"a remedy is for one of {', '.join(AILMENTS)}, not for {self.ailment!r}")
+        if not self.change.strip() or not self.why.strip():
+            raise ValueError("a remedy says what to change, and why")
+
+
 def real_frames(lengths_B: Tensor, frames: int) -> Tensor:
     """Return which of ``frames`` padded frames are real, ``[T, B]``: true within each clip, false in padding."""
     import torch  # here, because these records serve readers of histories too, which do without

@@ -23,7 +23,7 @@ ALLOWED = {
     "interfaces": {"actions", "errors", "types"},
     "recipe": set(),
     "hookspecs": {"registry"},  # for its type only
-    "registry": {"errors", "interfaces", "recipe"},
+    "registry": {"errors", "interfaces", "recipe", "types"},
     "plugin_host": {"errors", "hookspecs", "registry"},
     "parameters": {"errors"},
     "config": {"errors", "recipe"},

@@ -142,8 +142,7 @@ def train(
         return
     open_folder(folder)
     if state is None:
-        dropped = [clip.clip_id for clip in assembled.dropped]
-        run.history.append("run", **provenance(run, sources), dropped=dropped)
+        run.history.append("run", **provenance(assembled, sources))
         for finding in findings:
             run.note("audit", finding)
     else:

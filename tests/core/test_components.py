@@ -132,8 +132,8 @@ def test_state_that_is_shared_by_likeness_or_starts_afresh_is_said() -> None:
     alike, afresh = built({"phases.*.penalty": "counting", "phases.fine_tuning.penalty.gain": 1.1}).notes
     assert "phases warmup, exploration, consolidation share one penalty" in alike
     assert afresh == (
-        "phase fine_tuning starts a penalty 'counting' afresh, because phase consolidation configures it otherwise; "
-        'to carry its state on, give both the same shared = "NAME"'
+        "phase fine_tuning starts a penalty 'counting' afresh, because phase consolidation configures it "
+        'otherwise; to carry its state on, give both the same shared = "NAME"'
     )
     assert built({}).notes == ()  # of the recipe as it is there is nothing to say
 

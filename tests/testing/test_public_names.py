@@ -18,7 +18,7 @@ NAMES = set(
     """
     BLANK PLUGIN_API Action Auxiliary Batch CheckpointError ClipLength Component ConfigError CtckitError DataError
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
-    Regularizer SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
+    Regularizer Remedy SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
     StopTraining TrainingError hookimpl
     Course Diagnosis Observation State ctc_loss diagnose notices observation_of real_frames red_flags
     """.split()  # noqa: SIM905
@@ -37,6 +37,7 @@ METHODS = {
         "blank_bias": "(self)",
         "forward": "(self, features_BTF, lengths_B)",
         "output_lengths": "(self, lengths_B)",
+        "remedies": "(self, frames_per_label)",
         "set_dropout": "(self, probability)",
         "set_stage": "(self, stage)",
     },
@@ -76,6 +77,7 @@ METHODS = {
         "recipe": "(self, recipe)",
         "registering": "(self, plugin)",
         "regularizer": "(self, name, cls, *, example=None)",
+        "remedy": "(self, remedy, *, unless=None)",
         "schedule": "(self, name, cls, *, example=None)",
     },
 }
@@ -91,6 +93,7 @@ FIELDS = {
         "at train_loss train val auxiliary_losses plateau_loss gradient_norm learning_rate shift domain dropout "
         "max_frames cropped seconds samples terms clips module_gradients module_weights blank_bias blank_bias_start"
     ),
+    "Remedy": "ailment change why source",
     "Finding": "rule severity message evidence advice source",
     "StopTraining": "finding",
     "StopPhase": "finding",
