@@ -45,9 +45,11 @@ if TYPE_CHECKING:
         Finding,
         Hypothesis,
         Progress,
+        Remedy,
         Sample,
         Scores,
         StepResult,
+        real_frames,
     )
 
 _HOMES = {
@@ -90,8 +92,10 @@ _HOMES = {
     "Hypothesis": "types",
     "Progress": "types",
     "Sample": "types",
+    "Remedy": "types",
     "Scores": "types",
     "StepResult": "types",
+    "real_frames": "types",
 }
 
 _RENAMED: dict[str, tuple[str, str]] = {
@@ -130,6 +134,7 @@ __all__ = [
     "Recipe",
     "Registry",
     "Regularizer",
+    "Remedy",
     "Sample",
     "SaveCheckpoint",
     "ScaleLearningRate",
@@ -146,6 +151,7 @@ __all__ = [
     "diagnose",
     "hookimpl",
     "notices",
+    "real_frames",
     "red_flags",
     "rules",
 ]

@@ -1,8 +1,9 @@
 """A run's configuration: the recipe's plan, and what belongs to the run. Every key is consumed or refused.
 
 Layers, later ones win: the recipe, its settings for the embedded corpus (only when that is used), the TOML
-file, ``--set``. Naming another component replaces the table with its parameters; ``phases.*`` stands for every
-phase.
+file, ``--set``. Naming another component replaces the table with its parameters, and a name alone is enough;
+``phases.*`` stands for every phase. A layer that says ``recipe``, as ``train --print-config`` writes it, is a whole
+configuration and takes the place of all before it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from ctckit.recipe import Component, Plan, Recipe, Strict
 NULLABLE = frozenset({"penalty", "dropout", "stage", "curriculum", "max_frames", "max_batch_frames"})
 """Keys that take "none" for leaving the thing out."""
 
-COMPONENT_TABLES = frozenset({"model", "schedule", "penalty"})
-"""Keys whose tables are components: a new ``name`` in a later layer drops the parameters of the old one."""
+PHASE_COMPONENTS = ("schedule", "penalty")
+"""Keys of a phase that hold one component each."""
 
 
 class DataConfig(Strict):
@@ -106,9 +107,38 @@ def resolve(recipe: Recipe, layers: Iterable[tuple[str, Mapping[str, Any]]]) -> 
     plan["recipe"] = recipe.name
     config = _validated(plan, f"recipe '{recipe.name}'")
     for origin, settings in layers:
-        _merge(plan, settings, origin, ())
-        config = _validated(plan, origin)
+        if "recipe" in settings:
+            config = whole(settings, recipe.name, origin)
+            plan = config.model_dump()
+        else:
+            _merge(plan, settings, origin, ())
+            config = _validated(plan, origin)
     return config
+
+
+def whole(settings: Mapping[str, Any], recipe: str, origin: str) -> Config:
+    """Take a configuration that was written out whole.
+
+    Args:
+        settings: all of them.
+        recipe: name of the recipe that was chosen.
+        origin: where they come from, for messages.
+
+    Raises:
+        ConfigError: they belong to another recipe, are not whole, or cannot be.
+    """
+    if settings["recipe"] != recipe:
+        raise ConfigError(
+            f"{origin}: is for the recipe '{settings['recipe']}', not '{recipe}'; the recipe is chosen with "
+            "--recipe, or by naming its plugin"
+        )
+    absent = {"model", "phases"} - set(settings)
+    if absent:
+        raise ConfigError(
+            f"{origin}: names its recipe, as a whole configuration does, and lacks {', '.join(sorted(absent))}; "
+            "leave 'recipe' out to change some settings"
+        )
+    return _validated(_with_nulls(settings), origin)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -167,8 +197,6 @@ def from_json(values: Mapping[str, Any]) -> Config:
 def _merge(plan: dict[str, Any], settings: Mapping[str, Any], origin: str, path: tuple[str, ...]) -> None:
     # "*" first, so that within one layer what is said of a single phase wins over what is said of all
     for key, value in sorted(settings.items(), key=lambda item: item[0] != "*"):
-        if not path and key == "recipe":
-            raise ConfigError(f"{origin}: the recipe is chosen with --recipe, or by naming its plugin")
         if value == "none" and key in NULLABLE:
             plan[key] = None  # TOML has no null
         elif path == ("phases",) and key == "*":
@@ -176,14 +204,30 @@ def _merge(plan: dict[str, Any], settings: Mapping[str, Any], origin: str, path:
                 _merge(plan, {phase: value}, origin, path)
         elif path == ("phases",) and key not in plan:
             raise ConfigError(f"{origin}: unknown phase '{key}'{suggest(key, plan)}")
-        elif isinstance(value, Mapping) and isinstance(plan.get(key), dict):
-            renamed = key in COMPONENT_TABLES and value.get("name", plan[key].get("name")) != plan[key].get("name")
-            if renamed:
-                plan[key] = dict(value)
+        elif _is_component(path, key) and isinstance(value, str | Mapping) and isinstance(plan.get(key), dict):
+            given, known = {"name": value} if isinstance(value, str) else value, plan[key]
+            if given.get("name", known["name"]) != known["name"]:
+                plan[key] = dict(given)  # another component has other parameters
             else:
-                _merge(plan[key], value, origin, (*path, key))
+                _merge(known, given, origin, (*path, key))
+        elif isinstance(value, Mapping) and isinstance(plan.get(key), dict):
+            _merge(plan[key], value, origin, (*path, key))
         else:
             plan[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _is_component(path: tuple[str, ...], key: str) -> bool:
+    """Whether a component, or its name, stands at a key."""
+    return (not path and key == "model") or (len(path) == 2 and path[0] == "phases" and key in PHASE_COMPONENTS)
+
+
+def _with_nulls(value: Any) -> Any:
+    """Put None where TOML says "none" for it."""
+    if isinstance(value, Mapping):
+        return {
+            key: None if inner == "none" and key in NULLABLE else _with_nulls(inner) for key, inner in value.items()
+        }
+    return [_with_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _validated(plan: dict[str, Any], origin: str) -> Config:
@@ -237,4 +281,5 @@ __all__ = [
     "read_toml",
     "resolve",
     "to_json",
+    "whole",
 ]

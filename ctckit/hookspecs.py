@@ -15,6 +15,9 @@ PROJECT = "ctckit"
 VERBS = "ctckit.verbs"
 """Entry-point group of command-line verbs that plugins bring; each points to a click command."""
 
+DEFAULT = "ctckit.default"
+"""Entry-point group with the plugin whose recipe is used where no named plugin brings one."""
+
 PLUGIN_API = "1.1"
 """Version of what plugins may rely on. The first number rises when something is taken away, the second when
 something is added; a plugin says what it was written for as ``CTCKIT_API = "1.0"`` beside its hook."""

@@ -14,7 +14,18 @@ from torch import Tensor, nn
 
 from ctckit.actions import Action
 from ctckit.errors import CheckpointError, ConfigError
-from ctckit.types import Batch, Domain, Emissions, EpochResult, Figure, Finding, Progress, Sample, StepResult
+from ctckit.types import (
+    Batch,
+    Domain,
+    Emissions,
+    EpochResult,
+    Figure,
+    Finding,
+    Progress,
+    Remedy,
+    Sample,
+    StepResult,
+)
 
 
 class Stateful:
@@ -96,6 +107,17 @@ class Model(nn.Module, ABC):
         """
         raise ConfigError(f"{type(self).__name__} has no stage {stage}; remove 'stage' from the phase")
 
+    def remedies(self, frames_per_label: float) -> Sequence[Remedy]:
+        """Return what to change about the model as it is configured, most promising first; nothing by default.
+
+        A run's history begins with them, and the doctor proposes them to a run that needs them. The change of a
+        setting is said as ``--set model.NAME=VALUE``.
+
+        Args:
+            frames_per_label: output frames of the training corpus to each of its labels.
+        """
+        return ()
+
 
 def dropout_layers(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """Yield each layer that drops units, with the attribute that holds its probability."""
@@ -175,7 +197,7 @@ class Regularizer(Stateful, ABC):
         """Return what is added to the loss: a finite scalar in nats per reference token, with its weight.
 
         Args:
-            emissions: of the model in training mode, with gradient.
+            emissions: of the model in training mode, with gradient; each head with its ``losses_B``.
             batch: what they were computed from.
             at: the time of the step.
         """

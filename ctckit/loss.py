@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -43,60 +43,83 @@ class LossParts:
         main: the main head's share of it, detached scalar.
         auxiliary: each auxiliary head's own loss without its weight, detached scalars.
         terms: each further term, detached scalars.
+        losses_B: the loss of each clip at each head, by the head's name, nats, detached.
     """
 
     total: Tensor
     main: Tensor
     auxiliary: Mapping[str, Tensor]
     terms: Mapping[str, Tensor]
+    losses_B: Mapping[str, Tensor]
+
+    def not_finite(self, emissions: Emissions, batch: Batch) -> TrainingError:
+        """Say which head's loss is not finite for which clips, or which term; for a batch where one is not."""
+        heads = {"main": emissions.lengths_B, **{head.name: head.lengths_B for head in emissions.auxiliary}}
+        for name, lengths_B in heads.items():
+            if not bool(self.losses_B[name].isfinite().all()):
+                return TrainingError(_not_finite(name, self.losses_B[name], lengths_B, batch))
+        where = f"in the batch of clips {_first(batch.clip_ids)}; lower its weight or the learning rate"
+        for name, value in self.terms.items():
+            if not bool(value.isfinite()):
+                return TrainingError(f"the term '{name}' of the loss is {value.item()} {where}")
+        return TrainingError(f"the sum of the losses is {self.total.item()} {where}")
 
 
 def training_loss(emissions: Emissions, batch: Batch, objective: Objective) -> LossParts:
     """Compute the loss of a batch.
 
     Sums over clips and divides by the batch's reference tokens, so that a token weighs the same in a batch of
-    short clips as in one of long ones. The shifts act on every head alike.
+    short clips as in one of long ones. The shifts act on every head alike. Whether all is finite is for the caller
+    to see, with the figures that it copies from the device anyway, and for ``LossParts.not_finite`` to explain.
 
     Raises:
-        TrainingError: a clip's loss or a term is not finite; names it, and the clips.
+        TrainingError: the network has diverged; names the clips.
     """
     tokens = batch.target_lengths_B.sum()
-
-    def head(name: str, logits_TBC: Tensor, lengths_B: Tensor) -> Tensor:
-        with naming_diverged(name, logits_TBC, lengths_B, batch):
-            if objective.class_shifts_C is None:
-                losses_B = ops.ctc_loss(
-                    logits_TBC,
-                    batch.targets_BS,
-                    lengths_B,
-                    batch.target_lengths_B,
-                    shift=objective.shift,
-                    domain=objective.domain,
-                )
-            else:
-                losses_B = class_shifted_loss(logits_TBC, lengths_B, batch, objective.class_shifts_C)
-        if not bool(torch.isfinite(losses_B).all()):
-            raise TrainingError(_not_finite(name, losses_B, lengths_B, batch))
-        return losses_B.sum() / tokens
-
-    main = head("main", emissions.logits_TBC, emissions.lengths_B)
-    total = main
+    emissions = with_losses(emissions, batch, objective)
+    assert emissions.losses_B is not None
+    total = main = emissions.losses_B.sum() / tokens
+    losses_B = {"main": emissions.losses_B.detach()}
     auxiliary = {}
-    for aux in emissions.auxiliary:
-        loss = head(aux.name, aux.logits_TBC, aux.lengths_B)
-        total = total + aux.weight * loss
-        auxiliary[aux.name] = loss.detach()
+    for head in emissions.auxiliary:
+        assert head.losses_B is not None
+        loss = head.losses_B.sum() / tokens
+        total = total + head.weight * loss
+        auxiliary[head.name] = loss.detach()
+        losses_B[head.name] = head.losses_B.detach()
     terms = {}
     for name, term in objective.terms.items():
         value = term(emissions, batch)
-        if not bool(torch.isfinite(value)):
-            raise TrainingError(
-                f"the term '{name}' of the loss is {value.item()} in the batch of clips {_first(batch.clip_ids)}; "
-                "lower its weight or the learning rate"
-            )
         total = total + value
         terms[name] = value.detach()
-    return LossParts(total, main.detach(), auxiliary, terms)
+    return LossParts(total, main.detach(), auxiliary, terms, losses_B)
+
+
+def with_losses(emissions: Emissions, batch: Batch, objective: Objective) -> Emissions:
+    """Return the emissions with the CTC loss of each clip at each head, as regularizers are given them.
+
+    Raises:
+        TrainingError: the network has diverged; names the clips.
+    """
+
+    def losses(name: str, logits_TBC: Tensor, lengths_B: Tensor) -> Tensor:
+        with naming_diverged(name, logits_TBC, lengths_B, batch):
+            if objective.class_shifts_C is not None:
+                return class_shifted_loss(logits_TBC, lengths_B, batch, objective.class_shifts_C)
+            return ops.ctc_loss(
+                logits_TBC,
+                batch.targets_BS,
+                lengths_B,
+                batch.target_lengths_B,
+                shift=objective.shift,
+                domain=objective.domain,
+            )
+
+    main_B = losses("main", emissions.logits_TBC, emissions.lengths_B)
+    heads = (
+        replace(head, losses_B=losses(head.name, head.logits_TBC, head.lengths_B)) for head in emissions.auxiliary
+    )
+    return replace(emissions, losses_B=main_B, auxiliary=tuple(heads))
 
 
 def class_shifted_loss(logits_TBC: Tensor, lengths_B: Tensor, batch: Batch, shifts_C: Tensor) -> Tensor:

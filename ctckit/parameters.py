@@ -15,6 +15,9 @@ from ctckit.errors import ConfigError, PluginError, suggest
 
 T = TypeVar("T")
 
+GIVEN = ("input_size", "num_classes")
+"""What ctckit itself gives to a model's constructor, once the corpora are open."""
+
 BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
@@ -89,7 +92,26 @@ def construct(cls: type[T], where: str, params: Mapping[str, Any], **given: Any)
     Raises:
         ConfigError: a parameter is unknown, missing, or refused by the type or by the class itself.
     """
-    known = parameters_of(cls, given=tuple(given))
+    values = checked(cls, where, params, tuple(given))
+    try:
+        return cls(**given, **values)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def checked(cls: type[Any], where: str, params: Mapping[str, Any], given: tuple[str, ...]) -> dict[str, Any]:
+    """Check parameters against the constructor's signature and types, and convert them; constructs nothing.
+
+    Args:
+        cls: the registered class.
+        where: what the parameters belong to, for messages.
+        params: from the configuration.
+        given: names of arguments that come from ctckit itself.
+
+    Raises:
+        ConfigError: a parameter is unknown, missing, or refused by the type.
+    """
+    known = parameters_of(cls, given=given)
     fields: dict[str, Any] = {
         parameter.name: (parameter.annotation, ... if parameter.required else parameter.default)
         for parameter in known
@@ -100,7 +122,7 @@ def construct(cls: type[T], where: str, params: Mapping[str, Any], **given: Any)
         **fields,
     )
     try:
-        checked = schema.model_validate(dict(params))
+        values = schema.model_validate(dict(params))
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -110,10 +132,7 @@ def construct(cls: type[T], where: str, params: Mapping[str, Any], **given: Any)
         if first["type"] == "missing":
             raise ConfigError(f"{where}: parameter '{name}' needs a value") from None
         raise ConfigError(f"{where}: {name} = {first['input']!r}: {first['msg'].lower()}") from None
-    try:
-        return cls(**given, **{parameter.name: getattr(checked, parameter.name) for parameter in known})
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from error
+    return {parameter.name: getattr(values, parameter.name) for parameter in known}
 
 
 def _in_words(annotation: Any) -> str:

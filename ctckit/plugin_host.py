@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ctckit.errors import PluginError, suggest
-from ctckit.hookspecs import PLUGIN_API, PROJECT, VERBS
+from ctckit.hookspecs import DEFAULT, PLUGIN_API, PROJECT, VERBS
 
 if TYPE_CHECKING:
     from ctckit.registry import Registry
@@ -127,14 +127,12 @@ def _both(claims: Sequence[PluginSource]) -> str:
     return " and ".join(f"{source.distribution} {source.version}" for source in claims)
 
 
-def load_plugins(
-    names: Sequence[str], *, for_recipe: str | None = None
-) -> tuple[Registry, tuple[PluginSource, ...]]:
+def load_plugins(names: Sequence[str], *, with_recipe: bool = False) -> tuple[Registry, tuple[PluginSource, ...]]:
     """Import the named plugins and let each register.
 
     Args:
         names: entry-point names, or paths of files.
-        for_recipe: the plugin to load as well if none of them brings a recipe.
+        with_recipe: load the installation's default plugin as well if none of them brings a recipe.
 
     Returns:
         The filled registry, and the sources in the order given, then what their recipes require, for the history.
@@ -149,7 +147,7 @@ def load_plugins(
     from ctckit.registry import Registry
 
     registry = Registry()
-    waiting = list(dict.fromkeys(names)) or ([for_recipe] if for_recipe else [])
+    waiting = list(dict.fromkeys(names)) or _default_plugin(with_recipe)
     loaded: dict[str, PluginSource] = {}
     for name in names:
         find_plugin(name)  # a misspelt one is an error before any is imported
@@ -178,9 +176,21 @@ def load_plugins(
         except Exception as error:
             raise PluginError(f"{source} failed in {HOOK}: {_where(error)}") from error
         waiting += [name for entry in registry.recipes.values() for name in entry.value.requires]
-        if not waiting and not registry.recipes and for_recipe:
-            waiting.append(for_recipe)
+        if not waiting and not registry.recipes:
+            waiting += _default_plugin(with_recipe)
     return registry, tuple(loaded.values())
+
+
+def _default_plugin(wanted: bool) -> list[str]:
+    """Return the plugin whose recipe is used where no named plugin brings one, if it is wanted and there is one.
+
+    Raises:
+        PluginError: several are installed.
+    """
+    claims = _installed(DEFAULT) if wanted else ()
+    if len(claims) > 1:
+        raise PluginError(f"the default recipe is claimed by {_both(claims)}; choose one with --plugin")
+    return [source.name for source in claims]
 
 
 def declared_api(source: PluginSource) -> str | None:

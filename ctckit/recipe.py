@@ -6,10 +6,10 @@ belongs to the run (``config.py``), so every key below can be set by the user.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -32,17 +32,46 @@ class Component(BaseModel):
         """Name a component and its parameters, as in ``Component("warmup", lr=1e-3)``."""
         super().__init__(name=name, **params)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """Take a name alone for a component without parameters, and lists for tuples, as files hold them."""
+        if isinstance(value, str):
+            return {"name": value}
+        return {key: _listed(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
+
+    @model_validator(mode="after")
+    def _shared_by_name(self) -> Component:
+        if not isinstance(self.shared, str | None):
+            raise ValueError("'shared' is a name that phases give to what they share")  # noqa: TRY004  # for pydantic
+        return self
+
+    @property
+    def shared(self) -> str | None:
+        """The name under which phases share the component, ``shared``; None where they do not say."""
+        return (self.model_extra or {}).get("shared")
+
     @property
     def params(self) -> Mapping[str, Any]:
-        """What goes to the constructor; checked against its signature when the run is assembled."""
-        return dict(self.model_extra or {})
+        """What goes to the constructor; checked against its signature before any corpus is opened."""
+        return {key: value for key, value in (self.model_extra or {}).items() if key != "shared"}
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _listed(inner) for key, inner in value.items()}
+    return [_listed(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 class Phase(Strict):
     """A stretch of epochs with one setting.
 
-    Two phases with the same schedule (penalty, regularizer) and the same parameters share one instance, whose
-    state then carries on from one to the next; any other phase gets a fresh one.
+    Phases share a schedule (penalty, regularizer), whose state then carries on from one to the next, where they
+    say so by name: ``shared = "NAME"`` in its table, in the first phase with its parameters, in the others with
+    those or with none. Where they do not say, phases share what they configure exactly alike, which is what
+    ``phases.*`` comes to. What is configured otherwise, or shared under another name, starts afresh. ``train``
+    says at its start where state is shared by likeness alone, and where a penalty or regularizer of an earlier
+    phase starts afresh.
     """
 
     epochs: Annotated[int, Field(ge=1)]
@@ -106,6 +135,18 @@ class Plan(Strict):
 
     target_wer: Annotated[float, Field(ge=0.0)] = 30.0
     """Word error rate on dev, per cent, at which the run counts as successful; reported at the end."""
+
+    def components(self) -> Iterator[tuple[str, Component]]:
+        """Yield every component that the plan names, with its kind."""
+        yield "model", self.model
+        for phase in self.phases.values():
+            yield "schedule", phase.schedule
+            if phase.penalty:
+                yield "penalty", phase.penalty
+            for regularizer in phase.regularizers:
+                yield "regularizer", regularizer
+        for monitor in self.monitors:
+            yield "monitor", monitor
 
     def stage_of(self, phase: str) -> int | None:
         """Return the stage in force in a phase: its own, or the last that a phase before it set."""

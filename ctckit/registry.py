@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from ctckit.errors import ConfigError, PluginError, suggest
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
 from ctckit.recipe import Recipe
-from ctckit.types import Figure
+from ctckit.types import Figure, Remedy
 
 T = TypeVar("T")
 
@@ -89,6 +89,8 @@ class Registry:
         self.monitors: Names[type[Monitor]] = Names("monitor")
         self.recipes: Names[Recipe] = Names("recipe")
         self.figures: Names[Figure] = Names("figure")
+        self.remedies: list[tuple[Remedy, str | None]] = []
+        """What plugins propose, each with the component whose use makes it needless."""
         self._plugin = "ctckit"
 
     def registering(self, plugin: str) -> None:
@@ -159,6 +161,18 @@ class Registry:
         if not isinstance(recipe, Recipe):
             raise PluginError(f"{self._plugin} registers a {type(recipe).__name__} as recipe; pass a ctckit.Recipe")
         self.recipes.add(recipe.name, recipe, self._plugin)
+
+    def remedy(self, remedy: Remedy, *, unless: str | None = None) -> None:
+        """Propose a change of the configuration to runs that need it.
+
+        Args:
+            remedy: what to change, and why.
+            unless: name of a component; runs in which a phase, or the run, uses one of that name go without.
+        """
+        if not isinstance(remedy, Remedy):
+            raise PluginError(f"{self._plugin} registers {remedy!r} as remedy; pass a ctckit.Remedy")
+        if (remedy, unless) not in self.remedies:  # plugins may register their common parts each
+            self.remedies.append((remedy, unless))
 
     def kinds(self) -> Mapping[str, Names[Any]]:
         """Return everything registered, by kind."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 BLANK: Final = 0
@@ -56,6 +57,18 @@ class Batch:
     targets_BS: Tensor
     target_lengths_B: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on ``device``, copied asynchronously where it lies in pinned memory."""
+        if self.features_BTF.device == device:
+            return self
+        return Batch(
+            clip_ids=self.clip_ids,
+            features_BTF=self.features_BTF.to(device, non_blocking=True),
+            lengths_B=self.lengths_B.to(device, non_blocking=True),
+            targets_BS=self.targets_BS.to(device, non_blocking=True),
+            target_lengths_B=self.target_lengths_B.to(device, non_blocking=True),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Auxiliary:
@@ -66,12 +79,20 @@ class Auxiliary:
         logits_TBC: before penalty and log-softmax, like the main head's.
         lengths_B: int64 frames of each clip at this head.
         weight: factor of this head's loss in the sum; the main head's is 1.
+        losses_B: CTC loss of each clip under the shift in force, nats, with gradient, as regularizers are given it;
+            None everywhere else.
     """
 
     name: str
     logits_TBC: Tensor
     lengths_B: Tensor
     weight: float
+    losses_B: Tensor | None = None
+
+    @property
+    def real_TB(self) -> Tensor:  # noqa: N802
+        """Which frames are real, ``[T, B]``: true within each clip, false in padding."""
+        return real_frames(self.lengths_B, len(self.logits_TBC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +103,19 @@ class Emissions:
         logits_TBC: unnormalised scores, blank at ``BLANK``; any strides.
         lengths_B: int64 frames of each clip after the model's own subsampling.
         auxiliary: further heads to train.
+        losses_B: CTC loss of each clip under the shift in force, nats, with gradient, as regularizers are given it;
+            None everywhere else.
     """
 
     logits_TBC: Tensor
     lengths_B: Tensor
     auxiliary: tuple[Auxiliary, ...] = ()
+    losses_B: Tensor | None = None
+
+    @property
+    def real_TB(self) -> Tensor:  # noqa: N802
+        """Which frames are real, ``[T, B]``: true within each clip, false in padding."""
+        return real_frames(self.lengths_B, len(self.logits_TBC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +475,45 @@ class Sample:
     clip: str
     reference: tuple[str, ...]
     hypothesis: tuple[str, ...]
+
+
+AILMENTS: Final = ("plateau", "blanks", "insertions", "overfit")
+"""What a remedy may be for: a run on the unigram plateau or slow to leave it, one that emits too few labels, one
+that emits too many, one that does well on its training corpus alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A change of the configuration that a model or a plugin proposes against an ailment.
+
+    Attributes:
+        ailment: ``plateau`` (serves runs that leave it too slowly as well), ``blanks``, ``insertions`` or
+            ``overfit``.
+        change: what to do; a ``--set`` where there is a key.
+        why: one line.
+        source: what it rests on.
+
+    Raises:
+        ValueError: there is no such ailment, or nothing to do or no reason is given.
+    """
+
+    ailment: str
+    change: str
+    why: str
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.ailment not in AILMENTS:
+            raise ValueError(f"a remedy is for one of {', '.join(AILMENTS)}, not for {self.ailment!r}")
+        if not self.change.strip() or not self.why.strip():
+            raise ValueError("a remedy says what to change, and why")
+
+
+def real_frames(lengths_B: Tensor, frames: int) -> Tensor:
+    """Return which of ``frames`` padded frames are real, ``[T, B]``: true within each clip, false in padding."""
+    import torch  # here, because these records serve readers of histories too, which do without
+
+    return torch.arange(frames, device=lengths_B.device)[:, None] < lengths_B
 
 
 def _per_cent(part: int, whole: int) -> float:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ctckit.ablation.toml import as_toml
 from ctckit.config import Config, from_json, to_json
 from ctckit.errors import ConfigError, DataError
 from ctckit.files import atomic
 from ctckit.record.history import HISTORY, read_history
+from ctckit.toml import as_toml
 
 IDENTITY, SETTINGS, LOG, FAILURE = "variant.json", "run.toml", "train.log", "failure.txt"
 

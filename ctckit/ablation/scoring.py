@@ -125,8 +125,8 @@ def _fingerprint(corpus: Path, data: DataConfig) -> str:
 def _decode(checkpoint: Path, corpus: Path, part: str, fingerprint: str, device: str) -> Scored:
     import torch
 
-    from ctckit.assemble import load_trained
     from ctckit.engine.evaluate import evaluate
+    from ctckit.trained import load_trained
 
     there = torch.device(device)
     trained = load_trained(checkpoint, there)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ctckit.assemble import Assembled, build_model, build_phases
+from ctckit.assemble import Assembled
+from ctckit.components import Components, build_model
 from ctckit.config import Config
 from ctckit.data import Alphabet, Corpus, FeaturePipeline
 from ctckit.engine.run import ActivePhase
@@ -37,12 +38,15 @@ class Subject:
     learning_rates: Sequence[float]
 
 
-def audit_subject(config: Config, registry: Registry, corpora: Mapping[str, Corpus]) -> Subject:
+def audit_subject(
+    config: Config, registry: Registry, components: Components, corpora: Mapping[str, Corpus]
+) -> Subject:
     """Put together what the audit looks at, without what training would refuse.
 
     Args:
         config: of the training to come.
         registry: filled by the plugins.
+        components: of the configuration.
         corpora: by name; ``train`` first.
     """
     train = corpora["train"]
@@ -57,7 +61,7 @@ def audit_subject(config: Config, registry: Registry, corpora: Mapping[str, Corp
         model=model,
         pipeline=pipeline,
         infeasible=config.data.infeasible,
-        learning_rates=planned_learning_rates(build_phases(config, registry)),
+        learning_rates=planned_learning_rates(components.phases),
     )
 
 

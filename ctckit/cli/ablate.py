@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +13,16 @@ import click
 from ctckit.cli.examples import examples, exit_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
     from ctckit.ablation.job import Job
     from ctckit.ablation.plan import Layer, Plan
     from ctckit.ablation.table import Table
+    from ctckit.config import Config
+    from ctckit.plugin_host import PluginSource
+    from ctckit.registry import Registry
 
 INTERRUPTED = 130
 """What a shell makes of a program that Ctrl-C has ended."""
@@ -130,7 +135,9 @@ def ablate(
 def resolve_jobs(
     plan: Plan, path: Path, names: Sequence[str], last: Sequence[Layer], out: Path, console: Console
 ) -> list[Job]:
-    """Resolve and check every variant, down to its model and its corpora, before anything is trained.
+    """Resolve and check every variant before anything is trained: all components, then models and corpora.
+
+    No feature is read.
 
     Returns:
         The runs: all variants with the first seed, then all with the next.
@@ -138,57 +145,97 @@ def resolve_jobs(
     Raises:
         CtckitError: names the variant; what cannot be trained, or a stored run that was trained otherwise.
     """
-    import tomllib
-
-    import torch
     from rich.console import Console
 
-    from ctckit.ablation.job import Job
     from ctckit.ablation.plan import refuse_seed
-    from ctckit.ablation.toml import as_toml
-    from ctckit.assemble import assemble
-    from ctckit.cli.train import choose_recipe, configure, load_with_recipe
-    from ctckit.config import resolve
-    from ctckit.errors import ConfigError, CtckitError, DataError
+    from ctckit.assemble import check
+    from ctckit.cli.train import build_embedded
+    from ctckit.errors import DataError
 
     refuse_seed(last)
-    variants: list[list[Job]] = []
-    silent = Console(quiet=True)
-    for number, name in enumerate(names):
+    resolved: list[Resolved] = []
+    for name in names:
         # what is said of the first, such as that there is no data, is true of all
-        told = console if number == 0 else silent
-        variant = plan.variants[name]
-        plugins = plan.plugins if variant.plugins is None else variant.plugins
-        try:
-            registry, sources = load_with_recipe(plugins or (), told)
-            recipe = choose_recipe(registry, variant.recipe or plan.recipe)
-            config = configure(recipe, [*plan.layers_of(name, path), *last], told)
-            assembled = assemble(config, registry, sources, out, torch.device("cpu"))
-        except CtckitError as error:
-            raise type(error)(f"variant '{name}': {error}") from error
-        written = tomllib.loads(as_toml(config))
-        if resolve(recipe, [("as written", written)]) != config:
-            raise ConfigError(f"variant '{name}': its settings cannot be written as a RUN.toml over its recipe")
-        jobs = [
-            Job(
-                variant=name,
-                folder=out / f"{name}-seed{seed}",
-                plugins={source.reference: source.version for source in sources},
-                config=config.model_copy(update={"seed": seed}),
-                fingerprints=assembled.run.identity["fingerprints"],
-                minutes=plan.minutes,
-                updates=plan.updates,
-            )
-            for seed in plan.seeds
-        ]
-        for job in jobs:
-            job.refuse_other()
-        variants.append(jobs)
-        if jobs[0].fingerprints != variants[0][0].fingerprints:
+        told = Console(quiet=True) if resolved else console
+        with naming(name):
+            resolved.append(resolve_variant(plan, path, name, last, told))
+    variants: list[list[Job]] = []
+    for one in resolved:
+        build_embedded(one.config)
+        with naming(one.name):
+            fingerprints = check(one.config, one.registry).corpora.fingerprints()
+        variants.append(jobs_of(one, plan, out, fingerprints))
+        if fingerprints != variants[0][0].fingerprints:
             raise DataError(
-                f"variants '{variants[0][0].variant}' and '{name}' train on different corpora; they do not compare"
+                f"variants '{resolved[0].name}' and '{one.name}' train on different corpora; they do not compare"
             )
     return [job for of_seed in zip(*variants, strict=True) for job in of_seed]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A variant with its plugins loaded and its components checked."""
+
+    name: str
+    config: Config
+    registry: Registry
+    sources: Sequence[PluginSource]
+
+
+def resolve_variant(plan: Plan, path: Path, name: str, last: Sequence[Layer], console: Console) -> Resolved:
+    """Load the plugins of a variant, lay its settings over its recipe, and check its components; opens no corpus.
+
+    Raises:
+        ConfigError, PluginError: something is wrong with them.
+    """
+    from ctckit.cli.train import choose_recipe, configure, load_with_recipe
+    from ctckit.components import build_components
+    from ctckit.toml import as_toml
+
+    variant = plan.variants[name]
+    plugins = plan.plugins if variant.plugins is None else variant.plugins
+    registry, sources = load_with_recipe(plugins or (), console)
+    recipe = choose_recipe(registry, variant.recipe or plan.recipe)
+    config = configure(recipe, [*plan.layers_of(name, path), *last], console)
+    build_components(config, registry)
+    as_toml(config)  # refuses what a RUN.toml cannot say
+    return Resolved(name, config, registry, sources)
+
+
+def jobs_of(variant: Resolved, plan: Plan, out: Path, fingerprints: Mapping[str, str]) -> list[Job]:
+    """Return the runs of a variant, one a seed.
+
+    Raises:
+        ConfigError: a stored one was trained otherwise.
+    """
+    from ctckit.ablation.job import Job
+
+    jobs = [
+        Job(
+            variant=variant.name,
+            folder=out / f"{variant.name}-seed{seed}",
+            plugins={source.reference: source.version for source in variant.sources},
+            config=variant.config.model_copy(update={"seed": seed}),
+            fingerprints=fingerprints,
+            minutes=plan.minutes,
+            updates=plan.updates,
+        )
+        for seed in plan.seeds
+    ]
+    for job in jobs:
+        job.refuse_other()
+    return jobs
+
+
+@contextmanager
+def naming(variant: str) -> Iterator[None]:
+    """Say of any error which variant it comes from."""
+    from ctckit.errors import CtckitError
+
+    try:
+        yield
+    except CtckitError as error:
+        raise type(error)(f"variant '{variant}': {error}") from error
 
 
 def table_of(plan: Plan, folder: Path, device: str) -> Table:

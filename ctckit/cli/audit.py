@@ -129,6 +129,7 @@ def run_audit(
     """Open the corpora and audit them; a corpus that cannot be opened is a finding.
 
     Raises:
+        ConfigError: a component's name or parameter is wrong; said before a corpus is opened.
         DataError: a file is missing.
     """
     from rich.progress import Progress as Bar
@@ -136,10 +137,12 @@ def run_audit(
     from ctckit.audit.bench import probe
     from ctckit.audit.checks import by_gravity, full_audit
     from ctckit.audit.subject import audit_subject
+    from ctckit.components import build_components
     from ctckit.data import open_corpus
     from ctckit.errors import DataError
     from ctckit.types import Finding
 
+    components = build_components(config, registry)
     corpora: dict[str, Corpus] = {}
     refused: list[Finding] = []
 
@@ -166,7 +169,7 @@ def run_audit(
         if "train" not in corpora:
             return tuple(refused)
         try:
-            subject = audit_subject(config, registry, corpora)
+            subject = audit_subject(config, registry, components, corpora)
         except DataError as error:
             refuse("train", error)
             return tuple(refused)

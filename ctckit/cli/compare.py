@@ -106,10 +106,10 @@ def decoded_errors(
         ConfigError: no corpus is given or named by the first run.
         DataError: the runs cut transcripts into different tokens, so that their error rates do not compare.
     """
-    from ctckit.assemble import load_trained
     from ctckit.cli.device import choose_device
     from ctckit.engine.evaluate import evaluate
     from ctckit.errors import ConfigError, DataError
+    from ctckit.trained import load_trained
 
     chosen = choose_device(device)
     path = data

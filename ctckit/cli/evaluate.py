@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ctckit.assemble import Trained
     from ctckit.engine.evaluate import Evaluation
+    from ctckit.trained import Trained
 
 _run = click.argument("run", type=click.Path(path_type=Path))
 _data = click.option(
@@ -93,10 +93,10 @@ def decode(run: Path, data: Path | None, device: str, out: Path | None) -> None:
 
 
 def _evaluated(run: Path, data: Path | None, device: str) -> tuple[Trained, Path, Evaluation, tuple[str, ...]]:
-    from ctckit.assemble import load_trained
     from ctckit.cli.device import choose_device
     from ctckit.engine.evaluate import evaluate as score
     from ctckit.errors import ConfigError
+    from ctckit.trained import load_trained
 
     chosen = choose_device(device)
     trained = load_trained(run, chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from ctckit.plugin_host import PluginSource
     from ctckit.recipe import Recipe
     from ctckit.registry import Registry
-
-GIVEN = ("input_size", "num_classes")
-"""What ctckit itself gives to a model's constructor."""
 
 KEYS = {"model": "model", "schedule": "phases.*.schedule", "penalty": "phases.*.penalty"}
 """Where a configuration names one component of a kind."""
@@ -24,35 +21,34 @@ LISTS = {"monitor": "monitors", "regularizer": "phases.*.regularizers"}
 
 
 def offers_of(registry: Registry, source: PluginSource) -> list[dict[str, Any]]:
-    """Describe what a plugin registered: kind, name, documentation, parameters and how to use it."""
-    return [
+    """Describe what a plugin registered: kind, name, documentation, parameters and how to use it.
+
+    A recipe comes first, with its own values; those of components are what they are without it.
+    """
+    offers = [
         _recipe(entry.value) if kind == "recipe" else _component(kind, name, entry.value, entry.example)
         for kind, names in registry.kinds().items()
         for name, entry in names.items()
         if entry.plugin == str(source)
     ]
+    return sorted(offers, key=lambda offer: offer["kind"] != "recipe")
 
 
 def usage(kind: str, name: str, values: Mapping[str, Any] | None = None) -> str:
     """Return the options of ``ctckit train`` that put a component into a run."""
     if kind == "recipe":
         return f"--recipe {name}"
+    from ctckit.toml import literal
+
     if kind in LISTS:
-        table = ", ".join(f"{key} = {_toml(value)}" for key, value in {"name": name, **(values or {})}.items())
-        return f"--set '{LISTS[kind]}=[{{{table}}}]'"
-    settings = {"name": name, **(values or {})}
-    return " ".join(f"--set '{KEYS[kind]}.{key}={value}'" for key, value in settings.items())
+        return f"--set '{LISTS[kind]}=[{literal({'name': name, **values} if values else name)}]'"
+    named = {KEYS[kind]: name, **{f"{KEYS[kind]}.{key}": value for key, value in (values or {}).items()}}
+    return " ".join(f"--set '{key}={value}'" for key, value in named.items())
 
 
 def unused(registry: Registry, sources: tuple[PluginSource, ...], config: Config) -> list[str]:
     """Say of each plugin that a run loads and does not use what it offers, and how to use it."""
-    used = {("recipe", config.recipe), ("model", config.model.name)}
-    used |= {("monitor", monitor.name) for monitor in config.monitors}
-    for phase in config.phases.values():
-        used.add(("schedule", phase.schedule.name))
-        if phase.penalty:
-            used.add(("penalty", phase.penalty.name))
-        used |= {("regularizer", regularizer.name) for regularizer in phase.regularizers}
+    used = {("recipe", config.recipe), *((kind, component.name) for kind, component in config.components())}
     hints = []
     for source in sources:
         offered = {
@@ -72,27 +68,38 @@ def unused(registry: Registry, sources: tuple[PluginSource, ...], config: Config
 
 
 def _recipe(recipe: Recipe) -> dict[str, Any]:
-    phases = [
+    from ctckit.toml import literal
+
+    own = recipe.model_dump(exclude={"name", "description", "requires", "demo"}, exclude_unset=True)
+    values = [
         {
-            "name": phase,
-            "type": "phase",
-            "default": f"{settings.epochs} epochs, {settings.schedule.name}",
-            "description": f"penalty {settings.penalty.name}" if settings.penalty else "",
+            "name": key,
+            "type": "list" if isinstance(value, tuple) else type(value).__name__,
+            "default": literal(value),
+            "description": "",
         }
-        for phase, settings in recipe.phases.items()
+        for key, value in _leaves(own)
     ]
     return {
         "kind": "recipe",
         "name": recipe.name,
         "summary": recipe.description,
         "documentation": "",
-        "parameters": phases,
+        "parameters": values,
         "usage": usage("recipe", recipe.name),
     }
 
 
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}", value
+
+
 def _component(kind: str, name: str, cls: type[Any], example: Mapping[str, Any]) -> dict[str, Any]:
-    from ctckit.parameters import parameters_of
+    from ctckit.parameters import GIVEN, parameters_of
 
     text, arguments = _docstring(cls)
     summary, _, rest = text.partition("\n")
@@ -129,9 +136,3 @@ def _docstring(cls: type[Any]) -> tuple[str, dict[str, str]]:
             for found in re.finditer(r"^    (\w+)(?: \([^)]*\))?: (.*(?:\n     .*)*)", section, flags=re.M):
                 described[found[1]] = " ".join(found[2].split())
     return text.strip(), described
-
-
-def _toml(value: object) -> str:
-    return (
-        str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else repr(value)
-    )

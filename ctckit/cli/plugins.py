@@ -41,7 +41,7 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps([asdict(source) for source in sources]))
         return
     if not sources:
-        click.echo("no plugin is installed; `pip install .` brings hierarchical_fixed")
+        click.echo("no plugin is installed; `pip install .` brings ctckit's own")
     for source in sources:
         click.echo(f"{source.name:<28} {source.distribution} {source.version}  ({source.target})")
 

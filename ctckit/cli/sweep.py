@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from ctckit.assemble import Trained
     from ctckit.engine.evaluate import Judged
     from ctckit.shifts import Shifted
+    from ctckit.trained import Trained
     from ctckit.types import Batch, Emissions
 
 
@@ -51,10 +51,10 @@ def sweep(
     The shift comes on top of what the run applies already. It is tuned on dev: report test figures with and
     without.
     """
-    from ctckit.assemble import checkpoint_path, load_trained
     from ctckit.cli.device import choose_device
     from ctckit.errors import ConfigError
     from ctckit.shifts import best_shift, sweep_shifts
+    from ctckit.trained import checkpoint_path, load_trained
 
     if span[0] > span[1]:
         raise ConfigError(f"--range {span[0]:g} {span[1]:g}: the first is the least")
@@ -102,11 +102,9 @@ def store_shift(checkpoint: Path, shift: float) -> None:
 def _outputs(trained: Trained, judged: Judged, device: torch.device) -> Iterator[tuple[Batch, Emissions]]:
     import torch
 
-    from ctckit.engine.evaluate import to_device
-
     with torch.inference_mode():
         for batch in judged.loader.epoch(0):
-            there = to_device(batch, device)
+            there = batch.to(device)
             yield batch, trained.model(there.features_BTF, there.lengths_B)
 
 

@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     from ctckit.registry import Registry
     from ctckit.types import Finding
 
-DEFAULT_PLUGIN = "hierarchical_fixed"
-"""The plugin whose recipe is used where no named plugin brings one; found by name like any other."""
-
 
 @click.command(
     epilog=examples(
         "ctckit train --plugin hierarchical_fixed --data train.h5 --dev dev.h5 --set model.subsampling=4",
-        "ctckit train --plugin ./experiment.py --set phases.*.penalty.name=cosine",
+        "ctckit train --plugin ./experiment.py --set phases.*.penalty=cosine",
+        "ctckit train --plugin hierarchical_adaptive --print-config > run.toml",
         "ctckit train --resume runs/hierarchical_fixed-1",
     )
 )
@@ -58,6 +56,7 @@ DEFAULT_PLUGIN = "hierarchical_fixed"
 )
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--dry-run", is_flag=True, help="Take three steps, report time and memory, write nothing.")
+@click.option("--print-config", is_flag=True, help="Print all settings as TOML, as --config takes them, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def train(
     plugins: tuple[str, ...],
@@ -75,6 +74,7 @@ def train(
     max_updates: int | None,
     resume: Path | None,
     dry_run: bool,
+    print_config: bool,
     as_json: bool,
 ) -> None:
     """Train a recogniser.
@@ -84,19 +84,22 @@ def train(
     """
     from rich.console import Console
 
-    from ctckit.assemble import assemble, checkpoint_path, provenance
+    from ctckit.assemble import assemble, provenance
     from ctckit.cli.device import choose_device
     from ctckit.cli.offers import unused
+    from ctckit.components import build_components
     from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.plugin_host import load_plugins
     from ctckit.record.history import finite
+    from ctckit.toml import as_toml
+    from ctckit.trained import checkpoint_path
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     chosen = choose_device(device)
     if max_minutes is not None and math.isnan(max_minutes):  # click lets it pass: it is outside of no range
         raise ConfigError("--max-minutes nan: give a number of minutes")
     if resume is not None:
-        fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run)
+        fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run, print_config)
         if any(value is not None and value != () and value is not False for value in fresh):
             raise ConfigError(
                 "--resume goes on with the run's own settings; give only --device, --threads, --max-minutes, "
@@ -114,6 +117,11 @@ def train(
         registry, sources = load_with_recipe(plugins, console)
         layers = settings_layers(data, dev, test, config_path, assignments, seed)
         config = configure(choose_recipe(registry, recipe), layers, console)
+        build_components(config, registry)  # what is wrong with these is said before any corpus is made or opened
+        if print_config:
+            click.echo(f"# ctckit train {options_of(config, sources)}\n{as_toml(config)}", nl=False)
+            return
+        build_embedded(config)
         folder = out or next_folder(config.recipe)
         if (folder / "history.jsonl").exists() and not dry_run:
             raise ConfigError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
@@ -121,6 +129,8 @@ def train(
         console.print(hint)
     assembled = assemble(config, registry, sources, folder, chosen, resume=state)
     run = assembled.run
+    for note in assembled.notes:
+        console.print(note)
     if assembled.dropped:
         console.print(f"left out {len(assembled.dropped)} clips without a CTC path:")
         for clip in assembled.dropped:
@@ -132,8 +142,7 @@ def train(
         return
     open_folder(folder)
     if state is None:
-        dropped = [clip.clip_id for clip in assembled.dropped]
-        run.history.append("run", **provenance(run, sources), dropped=dropped)
+        run.history.append("run", **provenance(assembled, sources))
         for finding in findings:
             run.note("audit", finding)
     else:
@@ -160,14 +169,24 @@ def early_findings(assembled: Assembled, console: Console) -> tuple[Finding, ...
 
 
 def load_with_recipe(plugins: Sequence[str], console: Console) -> tuple[Registry, tuple[PluginSource, ...]]:
-    """Load the named plugins, and the default one if none of them brings a recipe."""
+    """Load the named plugins, and the installation's default one if none of them brings a recipe."""
     from ctckit.plugin_host import load_plugins
 
-    registry, sources = load_plugins(plugins, for_recipe=DEFAULT_PLUGIN)
-    default = {str(source) for source in sources if source.name == DEFAULT_PLUGIN and DEFAULT_PLUGIN not in plugins}
-    if plugins and {entry.plugin for entry in registry.recipes.values()} == default:
-        console.print(f"no recipe in {', '.join(plugins)}: using that of {DEFAULT_PLUGIN}")
+    registry, sources = load_plugins(plugins, with_recipe=True)
+    bringing = {entry.plugin for entry in registry.recipes.values()}
+    if plugins and not bringing & {str(source) for source in sources if source.name in plugins}:
+        for source in sources:
+            if str(source) in bringing:
+                console.print(f"no recipe in {', '.join(plugins)}: using that of {source.name}")
     return registry, sources
+
+
+def options_of(config: Config, sources: Sequence[PluginSource]) -> str:
+    """Return the options under which a written configuration is taken back."""
+    import shlex
+
+    options = [*(f"--plugin={source.reference}" for source in sources), f"--recipe={config.recipe}"]
+    return shlex.join([*options, "--config=THIS_FILE"])
 
 
 def choose_recipe(registry: Registry, name: str | None) -> Recipe:
@@ -180,6 +199,8 @@ def choose_recipe(registry: Registry, name: str | None) -> Recipe:
         return registry.recipes.find(name).value
     if len(registry.recipes) > 1:
         raise ConfigError(f"the plugins bring several recipes: choose --recipe {', '.join(registry.recipes)}")
+    if not registry.recipes:
+        raise ConfigError("no plugin brings a recipe; name one that does with --plugin (see ctckit plugins list)")
     return next(iter(registry.recipes.values())).value
 
 
@@ -213,15 +234,37 @@ def configure(recipe: Recipe, layers: list[tuple[str, dict[str, Any]]], console:
     corpora = (config.data.train, config.data.dev, config.data.test)
     if any(path is not None for path in corpora):
         return config
-    from ctckit.data import build_demo
-
-    paths = build_demo(cache_folder() / "digits")
     console.print(
         "no data given: training on the embedded corpus of handwritten digits, with the recipe's settings for it",
     )
-    embedded = {"data": {"train": paths.train, "dev": paths.dev, "test": paths.test}}
+    embedded = {"data": embedded_corpora()}
     demo = [(f"recipe '{recipe.name}', demo", nest(recipe.demo)), ("embedded corpus", embedded)]
     return resolve(recipe, [*demo, *layers])
+
+
+def embedded_corpora() -> dict[str, Path]:
+    """Return where the embedded corpus is, or will be, by part; what makes it decides the folder."""
+    import hashlib
+    import importlib.util
+
+    spec = importlib.util.find_spec("ctckit.data.demo")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = cache_folder() / f"digits-{hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:12]}"
+    return {part: folder / f"{part}.h5" for part in ("train", "dev", "test")}
+
+
+def build_embedded(config: Config) -> None:
+    """Make the embedded corpus where a configuration trains on it and it is not there.
+
+    Raises:
+        DataError: scikit-learn is missing, or the folder cannot be written.
+    """
+    from ctckit.data import build_demo
+
+    embedded = embedded_corpora()
+    if config.data.train == embedded["train"] and not all(path.is_file() for path in embedded.values()):
+        build_demo(embedded["train"].parent)
 
 
 def cache_folder() -> Path:
@@ -281,9 +324,9 @@ def fit_shown(run: Run, console: Console, max_minutes: float | None, max_updates
 
 def close(run: Run, ending: Ending, device: torch.device, console: Console) -> dict[str, Any]:
     """Say how it ended and how to go on, and score the test corpus if the run is over."""
-    from ctckit.assemble import load_trained
     from ctckit.engine.evaluate import evaluate
     from ctckit.record.figures import score_row
+    from ctckit.trained import load_trained
 
     target, best = run.config.target_wer, ending.best
     judged_epochs = run.clock.now.epoch - run.clock.mid_epoch

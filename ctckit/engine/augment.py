@@ -1,4 +1,4 @@
-"""What training does to a batch before the model sees it: cropping, repeating, time masking."""
+"""What training does to a batch before the model sees it: cropping on the host, then repeating and masking."""
 
 from __future__ import annotations
 
@@ -12,36 +12,27 @@ from ctckit.recipe import Phase
 from ctckit.types import Batch
 
 
-def augment(
-    batch: Batch, settings: Phase, model: Model, *, max_frames: int | None, views: int
-) -> tuple[Batch, int]:
-    """Crop, repeat and mask a batch as a phase says.
+def augment(batch: Batch, settings: Phase, *, views: int) -> Batch:
+    """Repeat and mask a batch as a phase says, where it lies: after its copy to the device.
 
     Args:
-        batch: as it was loaded.
+        batch: cropped and copied.
         settings: of the phase.
-        model: whose length map says how far clips may be cropped.
-        max_frames: length to crop to, or None.
         views: how often each clip is to be seen.
-
-    Returns:
-        The batch, and how many clips were cropped.
     """
-    cropped = 0
-    if max_frames is not None:
-        batch, cropped = crop(batch, max_frames, model)
     if views > 1:
         batch = repeat(batch, views)
     if settings.time_mask_prob:
         batch = mask_time(batch, settings.time_mask_prob, settings.time_mask_frames)
-    return batch, cropped
+    return batch
 
 
 def crop(batch: Batch, max_frames: int, model: Model) -> tuple[Batch, int]:
     """Cut clips to their first ``max_frames`` frames, except those that would lose their last CTC path.
 
     The labels stay whole although their frames may be gone, which is what makes cropping harmful; it is here
-    because both strategies of the founding document name it (docs/founding-document.md 2.1, 3.3).
+    because both strategies of the founding document name it (docs/founding-document.md 2.1, 3.3). Works on the
+    host, where asking for lengths waits for nothing; what was pinned is pinned again.
 
     Returns:
         The batch, and how many clips were cut.
@@ -55,6 +46,8 @@ def crop(batch: Batch, max_frames: int, model: Model) -> tuple[Batch, int]:
     features_BTF = batch.features_BTF[:, : int(lengths_B.max())].clone()
     beyond_BT = torch.arange(features_BTF.shape[1])[None] >= lengths_B[:, None]
     features_BTF[beyond_BT] = 0.0
+    if batch.features_BTF.is_pinned():
+        features_BTF, lengths_B = features_BTF.pin_memory(), lengths_B.pin_memory()
     return replace(batch, features_BTF=features_BTF, lengths_B=lengths_B), cropped
 
 
@@ -80,4 +73,7 @@ def mask_time(batch: Batch, share: float, span: int) -> Batch:
     masked_BT = starts_BT.clone()
     for offset in range(1, min(span, frames)):
         masked_BT[:, offset:] |= starts_BT[:, :-offset]
+    device = batch.features_BTF.device
+    if device.type == "cuda":  # from pinned memory, so that nobody waits for the copy
+        masked_BT = masked_BT.pin_memory().to(device, non_blocking=True)
     return replace(batch, features_BTF=batch.features_BTF.masked_fill(masked_BT[:, :, None], 0.0))

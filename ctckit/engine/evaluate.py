@@ -15,7 +15,7 @@ from ctckit.decode import hypotheses
 from ctckit.engine.step import blank_posterior
 from ctckit.interfaces import Model
 from ctckit.loss import naming_diverged
-from ctckit.types import BLANK, FREQUENCY_BANDS, Batch, Hypothesis, Scores
+from ctckit.types import BLANK, FREQUENCY_BANDS, Hypothesis, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def evaluate(
     infeasible = scored_tokens = 0
     sums = FrameSums()
     for host_batch in judged.loader.epoch(0):
-        batch = to_device(host_batch, device)
+        batch = host_batch.to(device)
         emissions = model(batch.features_BTF, batch.lengths_B)
         logits_TBC, lengths_B = emissions.logits_TBC, emissions.lengths_B
         with naming_diverged("main", logits_TBC, lengths_B, batch):
@@ -162,16 +162,3 @@ def _by_band(labels: Iterable[str], bands: Mapping[str, int]) -> tuple[int, int,
     found = [bands[label] for label in labels if label in bands]
     rare, medium, frequent = (found.count(band) for band in range(len(FREQUENCY_BANDS)))
     return rare, medium, frequent
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Copy a batch's tensors to ``device``; asynchronously from pinned memory."""
-    if device.type == "cpu":
-        return batch
-    return Batch(
-        clip_ids=batch.clip_ids,
-        features_BTF=batch.features_BTF.to(device, non_blocking=True),
-        lengths_B=batch.lengths_B.to(device, non_blocking=True),
-        targets_BS=batch.targets_BS.to(device, non_blocking=True),
-        target_lengths_B=batch.target_lengths_B.to(device, non_blocking=True),
-    )

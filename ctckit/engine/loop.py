@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Literal, Protocol
 
 import torch
@@ -14,10 +13,11 @@ from torch import nn
 
 from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
-from ctckit.engine.augment import augment
-from ctckit.engine.evaluate import evaluate, to_device
+from ctckit.engine.augment import augment, crop
+from ctckit.engine.evaluate import evaluate
 from ctckit.engine.interrupt import Interrupt
-from ctckit.engine.run import EpochTotals, Run
+from ctckit.engine.run import Run
+from ctckit.engine.state import EpochTotals
 from ctckit.engine.step import StepOutcome, parts_of, train_step
 from ctckit.errors import CheckpointError, PluginError
 from ctckit.record.epoch import Epoch
@@ -78,7 +78,7 @@ def fit(run: Run, display: Display, *, max_seconds: float = float("inf"), max_up
         while True:
             if not run.clock.mid_epoch:
                 left = max_seconds - (time.monotonic() - began)
-                if run.adjustments.stop_training:
+                if run.state.adjustments.stop_training:
                     return end(run, "stopped by a monitor")
                 if max_updates is not None and run.clock.now.update >= max_updates:
                     return end(run, "out of updates")
@@ -101,24 +101,23 @@ def fit(run: Run, display: Display, *, max_seconds: float = float("inf"), max_up
 
 def start_epoch(run: Run) -> bool:
     """Begin the next epoch, entering the next phase where it is due; False when all phases are done."""
-    phase = run.clock.next_phase(skip_rest=run.adjustments.stop_phase)
+    phase = run.clock.next_phase(skip_rest=run.state.adjustments.stop_phase)
     if phase is None:
         return False
     entering = phase != run.clock.now.phase
     epoch = run.clock.now.epoch + 1
     share = run.phases[phase].clip_share(1 if entering else run.clock.now.phase_epoch + 1)
     run.clock.start_epoch(phase, run.train.batches_in(epoch, share=share))
-    run.totals = EpochTotals()
+    run.state.totals = EpochTotals()
     if entering:
-        run.adjustments = Adjustments()
+        run.state.adjustments = Adjustments()
         run.configure_phase()
-        brought_in_before = [run.phases[name].penalty for name in takewhile(lambda name: name != phase, run.phases)]
         bias = run.blank_bias()
-        if run.phase.penalty and not any(run.phase.penalty is penalty for penalty in brought_in_before):
+        if run.phase.penalty and run.phase.penalty_begins:
             with run.naming("penalty", run.phase.penalty):
                 run.phase.penalty.prepare(run.model)
         if run.clock.now.update == 0 or run.blank_bias() != bias:
-            run.blank_bias_start = run.blank_bias()
+            run.state.blank_bias_start = run.blank_bias()
     # Every epoch draws from its own stream, so that it does not matter what ran before it.
     torch.manual_seed(run.config.seed * 1_000_003 + epoch)
     return True
@@ -127,20 +126,13 @@ def start_epoch(run: Run) -> bool:
 def train_epoch(run: Run) -> Iterator[StepResult]:
     """Take the steps of the epoch under way that are still to be taken."""
     run.model.train()
-    totals, penalty, at = run.totals, run.phase.penalty, run.clock.now
+    totals, penalty, at = run.state.totals, run.phase.penalty, run.clock.now
     began, before = time.monotonic(), totals.seconds
     share = run.phase.clip_share(at.phase_epoch)
     for batch in run.train.epoch(at.epoch, share=share, first_batch=at.batch):
         at = run.clock.now
         outcome, cropped = take_step(run, batch)
-        totals.steps += 1
-        totals.clips += len(batch.clip_ids)
-        totals.cropped += cropped
-        totals.loss += outcome.loss
-        totals.gradient_norm += outcome.gradient_norm
-        totals.auxiliary.update(outcome.auxiliary)
-        totals.terms.update(outcome.terms)
-        totals.module_gradients.update(outcome.module_gradients)
+        totals.add(outcome, clips=len(batch.clip_ids), cropped=cropped)
         totals.seconds = before + time.monotonic() - began
         step = StepResult(at, outcome.loss, outcome.blank_mass, outcome.gradient_norm)
         if penalty:
@@ -153,8 +145,9 @@ def train_epoch(run: Run) -> Iterator[StepResult]:
 def take_step(run: Run, loaded: Batch) -> tuple[StepOutcome, int]:
     """Take one step with a batch as the phase under way says; also how many clips were cropped."""
     settings, views = run.phase.settings, run.phase.views
-    max_frames = run.adjustments.max_frames or settings.max_frames
-    batch, cropped = augment(loaded, settings, run.model, max_frames=max_frames, views=views)
+    max_frames = run.state.adjustments.max_frames or settings.max_frames
+    kept, cropped = (loaded, 0) if max_frames is None else crop(loaded, max_frames, run.model)
+    batch = augment(kept.to(run.device), settings, views=views)
     for group in run.optimizer.param_groups:
         group["lr"] = run.learning_rate()
     objective = run.objective()
@@ -162,19 +155,19 @@ def take_step(run: Run, loaded: Batch) -> tuple[StepOutcome, int]:
         outcome = train_step(
             run.model,
             run.optimizer,
-            to_device(batch, run.device),
+            batch,
             objective=objective,
             gradient_clip=run.config.gradient_clip,
         )
-    run.clock.finish_batch(int(batch.lengths_B.sum()) // views)
+    run.clock.finish_batch(int(kept.lengths_B.sum()))
     return outcome, cropped
 
 
 def judge(run: Run) -> EpochResult:
     """Score the finished epoch on a fixed part of the training corpus and on dev, under the shift in force."""
     began = time.monotonic()
-    totals, settings = run.totals, run.phase.settings
-    run.judged_shift = shift = run.evaluation_shift()
+    totals, settings = run.state.totals, run.phase.settings
+    run.state.judged_shift = shift = run.evaluation_shift()
     train, dev = (
         evaluate(run.model, part, run.tokens, shift=shift, device=run.device)
         for part in (run.train_sample, run.dev)
@@ -191,8 +184,8 @@ def judge(run: Run) -> EpochResult:
         learning_rate=run.optimizer.param_groups[0]["lr"],
         shift=run.shift(),
         domain=run.domain,
-        dropout=settings.dropout if run.adjustments.dropout is None else run.adjustments.dropout,
-        max_frames=run.adjustments.max_frames or settings.max_frames,
+        dropout=settings.dropout if run.state.adjustments.dropout is None else run.state.adjustments.dropout,
+        max_frames=run.state.adjustments.max_frames or settings.max_frames,
         cropped=totals.cropped,
         seconds=totals.seconds + time.monotonic() - began,
         samples=dev.hypotheses[:SAMPLES],
@@ -204,7 +197,7 @@ def judge(run: Run) -> EpochResult:
         },
         module_weights={part: nn.utils.get_total_norm(own).item() for part, own in parts_of(run.model).items()},
         blank_bias=run.blank_bias(),
-        blank_bias_start=run.blank_bias_start,
+        blank_bias_start=run.state.blank_bias_start,
     )
     return run.measured(result)
 
@@ -214,8 +207,8 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
     row = epoch_row(result)
     run.history.append("epoch", **row)
     epoch = Epoch.from_row(row, f"epoch {result.at.epoch}", table_of(run.figures))
-    better = better_epoch(epoch, run.best)
-    run.best = better or run.best
+    better = better_epoch(epoch, run.state.best)
+    run.state.best = better or run.state.best
     display.epoch(epoch, better is not None)
     with run.naming("schedule", run.phase.schedule):
         run.phase.schedule.observe(result)
@@ -239,7 +232,7 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
                         "return findings, actions and samples"
                     )
                 if isinstance(outcome, Action):
-                    run.adjustments = apply(outcome, run.adjustments)
+                    run.state.adjustments = apply(outcome, run.state.adjustments)
                 run.note(name, outcome)
                 if isinstance(outcome, Sample):
                     display.sample(outcome)
@@ -248,7 +241,7 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
                 else:
                     display.finding(outcome, None)
     run.configure_phase()
-    keep, run.adjustments = run.adjustments.keep, replace(run.adjustments, keep=())
+    keep, run.state.adjustments = run.state.adjustments.keep, replace(run.state.adjustments, keep=())
     for name in (*keep, *(["best"] if better else []), "last"):
         run.save(name)
 
@@ -257,9 +250,9 @@ def end(run: Run, reason: Reason) -> Ending:
     """Write the last checkpoint where an epoch was left in the middle, and the history's closing row."""
     resumable = reason in RESUMABLE
     if run.clock.mid_epoch:
-        run.judged_shift = run.evaluation_shift()
+        run.state.judged_shift = run.evaluation_shift()
         run.save("last")
-    best = run.best
+    best = run.state.best
     run.history.append(
         "end",
         reason=reason,

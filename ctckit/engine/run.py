@@ -1,12 +1,11 @@
-"""Everything that a run is made of, and its state as one named, strict whole."""
+"""Everything that a run is made of, and what it asks of its components at a step."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,37 @@ import torch
 from torch import Tensor, nn
 
 from ctckit.actions import Action
-from ctckit.config import Config
+from ctckit.config import Config, from_json
 from ctckit.data import Loader
-from ctckit.engine.apply import Adjustments
 from ctckit.engine.checkpoint import save_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged
+from ctckit.engine.state import DeviceGenerator, HostGenerator, RunState, Saved, States, Weights
 from ctckit.errors import CheckpointError, PluginError
-from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, dropout_layers
+from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, Stateful, dropout_layers
 from ctckit.loss import Objective, Term
 from ctckit.recipe import Phase
-from ctckit.record.history import Best, History
+from ctckit.record.history import History
 from ctckit.types import BLANK, Batch, Domain, Emissions, EpochResult, Figure, Finding, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class ActivePhase:
-    """A phase with its components constructed."""
+    """A phase with its components constructed.
+
+    Attributes:
+        settings: of the phase.
+        schedule: its learning rate.
+        penalty: its blank shift, or None.
+        regularizers: its further terms, by name.
+        penalty_begins: whether the phase is the first with this penalty, which then prepares the model.
+    """
 
     settings: Phase
     schedule: Schedule
     penalty: Penalty | None
     regularizers: Mapping[str, Regularizer]
+    penalty_begins: bool = True
 
     @property
     def views(self) -> int:
@@ -49,25 +57,6 @@ class ActivePhase:
             return 1.0
         # rounding may carry it beyond 1 in the last epoch
         return min(first + (1.0 - first) * (phase_epoch - 1) / max(self.settings.epochs - 1, 1), 1.0)
-
-
-@dataclass(slots=True)
-class EpochTotals:
-    """Sums over the steps of the epoch under way; part of the state, so that an epoch can be left and resumed."""
-
-    steps: int = 0
-    loss: float = 0.0
-    gradient_norm: float = 0.0
-    cropped: int = 0
-    clips: int = 0
-    seconds: float = 0.0
-    auxiliary: Counter[str] = field(default_factory=Counter)
-    terms: Counter[str] = field(default_factory=Counter)
-    module_gradients: Counter[str] = field(default_factory=Counter)
-
-
-COUNTED = ("auxiliary", "terms", "module_gradients")
-"""Sums by name in ``EpochTotals``."""
 
 
 @dataclass(slots=True)
@@ -87,9 +76,10 @@ class Run:
         dev: batches of the dev corpus.
         plateau_loss: unigram plateau of the training corpus, nats per token.
         folder: where history and checkpoints go.
+        clock: counts epochs, batches and updates.
+        history: what happened, row by row.
+        state: what else changes while the run goes on.
         built_dropout: layers with the probability that they were built with, for phases that name none.
-        judged_shift: logit shift under which the last epoch was judged; what decoding a checkpoint applies.
-        blank_bias_start: bias of the blank before the first step, or after the last penalty that set it.
         figures: of plugins and the model, measured at the end of every epoch.
     """
 
@@ -108,12 +98,8 @@ class Run:
     folder: Path
     clock: Clock
     history: History
-    adjustments: Adjustments = field(default_factory=Adjustments)
-    totals: EpochTotals = field(default_factory=EpochTotals)
-    best: Best | None = None
+    state: RunState = field(default_factory=RunState)
     built_dropout: tuple[tuple[nn.Module, str, float], ...] = ()
-    judged_shift: float = 0.0
-    blank_bias_start: float | None = None
     figures: tuple[Figure, ...] = ()
 
     def __post_init__(self) -> None:
@@ -145,7 +131,7 @@ class Run:
                 raise PluginError(
                     f"{type(penalty).__name__}.shift returned {own!r}; a shift is finite and at most 0"
                 )
-        return min(own + self.adjustments.shift_offset, 0.0)
+        return min(own + self.state.adjustments.shift_offset, 0.0)
 
     def objective(self) -> Objective:
         """Return what the step about to be taken minimises.
@@ -174,7 +160,7 @@ class Run:
                     f"{tuple(own_C.shape)}; it is a path shift, finite, one for each of {len(self.tokens)} classes"
                 )
         shifts_C = own_C.to(self.device, torch.float32, copy=True)
-        shifts_C[BLANK] += self.adjustments.shift_offset
+        shifts_C[BLANK] += self.state.adjustments.shift_offset
         return shifts_C
 
     def _term(self, name: str, regularizer: Regularizer) -> Term:
@@ -209,7 +195,7 @@ class Run:
                 raise PluginError(
                     f"{type(schedule).__name__}.learning_rate returned {own!r}; a rate is finite and not negative"
                 )
-        return own * self.adjustments.learning_rate_factor
+        return own * self.state.adjustments.learning_rate_factor
 
     @contextmanager
     def naming(self, role: str, component: object) -> Iterator[None]:
@@ -231,7 +217,7 @@ class Run:
         settings = self.phase.settings
         for layer, attribute, built in self.built_dropout:
             setattr(layer, attribute, built)
-        dropout = settings.dropout if self.adjustments.dropout is None else self.adjustments.dropout
+        dropout = settings.dropout if self.state.adjustments.dropout is None else self.state.adjustments.dropout
         if dropout is not None:
             self.model.set_dropout(dropout)
         stage = self.config.stage_of(self.clock.now.phase)
@@ -269,7 +255,17 @@ class Run:
     def save(self, name: str) -> Path:
         """Write ``checkpoints/<name>.pt``."""
         path = self.folder / "checkpoints" / f"{name}.pt"
-        save_checkpoint(path, self._state())
+        save_checkpoint(
+            path,
+            {
+                "config": self.config.model_dump(mode="json"),
+                "identity": dict(self.identity),
+                **{part: saved.state_dict() for part, saved in self._parts().items()},
+                **self.state.state_dict(),
+                "history_size": self.history.size,
+                "threads": torch.get_num_threads(),
+            },
+        )
         return path
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -278,8 +274,25 @@ class Run:
         Raises:
             CheckpointError: the checkpoint is of another run, or a part of its state does not fit.
         """
-        stored = state["config"]
-        if stored != self.config.model_dump(mode="json"):
+        parts = self._parts()
+        absent = {"config", "identity", "history_size", *parts, *self.state.state_dict()} - set(state)
+        if absent:
+            raise CheckpointError(f"not a checkpoint of a run: it lacks {', '.join(sorted(absent))}")
+        self._refuse_other(state)
+        for part, saved in parts.items():
+            saved.load_state_dict(state[part])
+        self.state.load_state_dict(state)
+        self.history.truncate(state["history_size"])
+        if self.clock.now.phase:
+            self.configure_phase()
+
+    def _refuse_other(self, state: Mapping[str, Any]) -> None:
+        """Refuse the checkpoint of another run.
+
+        Raises:
+            CheckpointError: configuration, plugin files or corpora are others.
+        """
+        if from_json(state["config"]) != self.config:
             raise CheckpointError("the checkpoint belongs to another configuration; resume with that of the run")
         changed = [
             name
@@ -290,34 +303,20 @@ class Run:
             raise CheckpointError(f"plugin {changed[0]} has changed since the checkpoint was written; train anew")
         if dict(state["identity"]["fingerprints"]) != dict(self.identity["fingerprints"]):
             raise CheckpointError("the corpora have changed since the checkpoint was written; train anew")
-        load_weights(self.model, state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        components = self._components()
-        if set(components) != set(state["components"]):
-            raise CheckpointError(
-                f"the checkpoint has components {sorted(state['components'])}, the run {sorted(components)}"
-            )
-        for name, component in components.items():
-            try:
-                component.load_state_dict(state["components"][name])
-            except CheckpointError as error:
-                raise CheckpointError(f"{name}: {error}") from error
-        self.clock.load_state_dict(state["clock"])
-        self.adjustments = Adjustments(**{**state["adjustments"], "keep": tuple(state["adjustments"]["keep"])})
-        counted = {name: Counter(state["totals"][name]) for name in COUNTED}
-        self.totals = EpochTotals(**{**state["totals"], **counted})
-        self.best = Best(**state["best"]) if state["best"] else None
-        self.judged_shift = state["judged_shift"]
-        self.blank_bias_start = state["blank_bias_start"]
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda" and state["cuda_rng"] is not None:
-            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
-        self.history.truncate(state["history_size"])
-        if self.clock.now.phase:
-            self.configure_phase()
 
-    def _components(self) -> dict[str, Schedule | Penalty | Regularizer | Monitor]:
-        found: dict[str, Schedule | Penalty | Regularizer | Monitor] = {}
+    def _parts(self) -> dict[str, Saved]:
+        """Return what saves and restores itself, by its name in a checkpoint, in the order of restoring."""
+        return {
+            "model": Weights(self.model),
+            "optimizer": self.optimizer,
+            "components": States(self._components()),
+            "clock": self.clock,
+            "rng": HostGenerator(),
+            "cuda_rng": DeviceGenerator(self.device),
+        }
+
+    def _components(self) -> dict[str, Stateful]:
+        found: dict[str, Stateful] = {}
         for name, phase in self.phases.items():
             found[f"phases.{name}.schedule"] = phase.schedule
             if phase.penalty:
@@ -327,39 +326,3 @@ class Run:
         for name, monitor in self.monitors.items():
             found[f"monitors.{name}"] = monitor
         return found
-
-    def _state(self) -> dict[str, Any]:
-        totals = asdict(self.totals)
-        totals |= {name: dict(getattr(self.totals, name)) for name in COUNTED}
-        return {
-            "config": self.config.model_dump(mode="json"),
-            "identity": dict(self.identity),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "components": {name: component.state_dict() for name, component in self._components().items()},
-            "clock": self.clock.state_dict(),
-            "adjustments": {**asdict(self.adjustments), "keep": list(self.adjustments.keep)},
-            "totals": totals,
-            "best": asdict(self.best) if self.best else None,
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-            "history_size": self.history.size,
-            "judged_shift": self.judged_shift,
-            "blank_bias_start": self.blank_bias_start,
-            "threads": torch.get_num_threads(),
-        }
-
-
-def load_weights(model: Model, weights: Mapping[str, Any]) -> None:
-    """Load weights into a model.
-
-    Raises:
-        CheckpointError: they do not fit, because the code of the model has changed since.
-    """
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise CheckpointError(
-            f"the weights do not fit {type(model).__name__}, whose code has changed: {first}"
-        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -57,18 +57,26 @@ def train_step(
     parts = training_loss(emissions, batch, objective)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(parts.total)
-    norm, module_gradients = gradient_norms(model)
-    if not bool(torch.isfinite(norm)):
+    norm, norms_P = gradient_norms(model)
+    # everything that the host wants to know, in one copy: it waits for the device here and nowhere else
+    losses = (parts.main, *parts.auxiliary.values(), *parts.terms.values())
+    figures = [figure.double().reshape(1) for figure in (*losses, mean_blank_mass(emissions), norm)]
+    found = torch.cat([*figures, norms_P.double()]).tolist()
+    if not all(map(math.isfinite, found[: len(losses)])):
+        raise parts.not_finite(emissions, batch)
+    gradient_norm = found[len(losses) + 1]
+    if not math.isfinite(gradient_norm):
         raise TrainingError(_not_finite(model, batch))
     nn.utils.clip_grads_with_norm_(model.parameters(), gradient_clip, norm)
     optimizer.step()
+    values = iter(found)
     return StepOutcome(
-        loss=parts.main.item(),
-        auxiliary={name: loss.item() for name, loss in parts.auxiliary.items()},
-        terms={name: term.item() for name, term in parts.terms.items()},
-        gradient_norm=norm.item(),
-        module_gradients=module_gradients,
-        blank_mass=mean_blank_mass(emissions),
+        loss=next(values),
+        auxiliary=dict(zip(parts.auxiliary, values, strict=False)),
+        terms=dict(zip(parts.terms, values, strict=False)),
+        blank_mass=next(values),
+        gradient_norm=next(values),
+        module_gradients=by_part(model, values),
         emissions=without_gradient(emissions),
     )
 
@@ -81,20 +89,28 @@ def without_gradient(emissions: Emissions) -> Emissions:
     return Emissions(emissions.logits_TBC.detach(), emissions.lengths_B, heads)
 
 
-def gradient_norms(model: nn.Module) -> tuple[Tensor, dict[str, float]]:
-    """Return the L2 norm of the whole gradient, a scalar, and that of each part of the model that has one."""
-    found = [
+def gradient_norms(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the L2 norm of the whole gradient, a scalar, and that of each parameter's, in `parts_of`'s order."""
+    # one norm a parameter serves the whole and the parts; a norm a part would cost as much again
+    norms_P = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in _gradients(model)])
+    return torch.linalg.vector_norm(norms_P), norms_P
+
+
+def by_part(model: nn.Module, norms: Iterable[float]) -> dict[str, float]:
+    """Put the norms of parameters' gradients together into that of each part of the model that has one."""
+    squares: dict[str, float] = {}
+    for (part, _), norm in zip(_gradients(model), norms, strict=True):
+        squares[part] = squares.get(part, 0.0) + norm * norm
+    return {part: math.sqrt(square) for part, square in squares.items()}
+
+
+def _gradients(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [
         (part, parameter.grad)
         for part, parameters in parts_of(model).items()
         for parameter in parameters
         if parameter.grad is not None
     ]
-    # one norm a parameter serves both; a norm a part would cost as much again
-    norms_P = torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in found])
-    squares: dict[str, float] = {}
-    for (part, _), norm in zip(found, norms_P.tolist(), strict=True):
-        squares[part] = squares.get(part, 0.0) + norm * norm
-    return torch.linalg.vector_norm(norms_P), {part: math.sqrt(square) for part, square in squares.items()}
 
 
 def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
@@ -106,13 +122,13 @@ def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return parts
 
 
-def mean_blank_mass(emissions: Emissions) -> float:
-    """Return the mean blank posterior over real frames, from 0 to 1, without shift."""
+def mean_blank_mass(emissions: Emissions) -> Tensor:
+    """Return the mean blank posterior over real frames, from 0 to 1, without shift; a scalar in float64."""
     stats = ops.frame_stats(emissions.logits_TBC.detach(), emissions.lengths_B)
     posterior_TB = blank_posterior(stats, 0.0)
     # a frame of padding has no label, so that its posterior is exactly 1: cheaper to take off than to leave out
-    frames = int(emissions.lengths_B.sum())
-    return (float(posterior_TB.sum(dtype=torch.float64)) - (posterior_TB.numel() - frames)) / frames
+    frames = emissions.lengths_B.sum()
+    return (posterior_TB.sum(dtype=torch.float64) - (posterior_TB.numel() - frames)) / frames
 
 
 def blank_posterior(stats: ops.FrameStats, shift: float) -> Tensor:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ctckit.ops import checks, loader
-from ctckit.ops.reference import real_frames
 from ctckit.ops.results import Alignment, Backend, Domain, FrameStats, GreedyPaths
+from ctckit.types import real_frames
 
 __all__ = [
     "Alignment",

@@ -10,22 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ctckit.types import real_frames
+
 BLANK = 0
 _INF = float("inf")
 
 
 def _working(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
-
-
-def real_frames(lengths: Tensor, frames: int) -> Tensor:
-    """Mask [T, B] of the frames within each utterance.
-
-    Args:
-        lengths: int64 [B].
-        frames: T.
-    """
-    return torch.arange(frames, device=lengths.device).unsqueeze(1) < lengths
 
 
 def _refuse(bad_TB: Tensor) -> None:

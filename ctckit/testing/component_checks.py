@@ -19,10 +19,10 @@ import torch
 from ctckit.actions import Action
 from ctckit.engine.apply import Adjustments, apply
 from ctckit.errors import CheckpointError, ConfigError, PluginError
-from ctckit.parameters import construct, parameters_of
+from ctckit.parameters import GIVEN, construct, parameters_of
 from ctckit.testing.contract import INTERFACES, Clause, ContractError, Subject
 from ctckit.testing.likeness import attributes_of, difference, same
-from ctckit.testing.scenario import make_step, play, script
+from ctckit.testing.scenario import make_step, play, script, term_of
 from ctckit.types import Auxiliary, Emissions, EpochResult, Finding, Progress
 
 NEAR = 0.8
@@ -36,7 +36,7 @@ NUMBERS_AS_TEXT = {"inf": math.inf, "nan": math.nan}
 
 def parameters_are_typed(subject: Subject) -> None:
     """Every parameter is named and annotated, and its default is of its own type."""
-    given = ("input_size", "num_classes") if "input_size" in inspect.signature(subject.cls).parameters else ()
+    given = GIVEN if "input_size" in inspect.signature(subject.cls).parameters else ()
     try:
         found = parameters_of(subject.cls, given=given)
     except PluginError as error:
@@ -258,7 +258,7 @@ def term_is_a_finite_scalar(subject: Subject) -> None:
             for size in SIZES:
                 emissions, batch = make_step(views=component.views)
                 heads_TBC = [emissions.logits_TBC, *(head.logits_TBC for head in emissions.auxiliary)]
-                term = component.term(_scaled(emissions, size), batch, at)
+                term = term_of(component, _scaled(emissions, size), batch, at)
                 if not isinstance(term, torch.Tensor) or term.dim() or not bool(term.isfinite()):
                     raise ContractError(f"term is {term!r} at {_when(at)}; it is a finite scalar tensor")
                 if not term.requires_grad:
@@ -278,12 +278,12 @@ def term_ignores_padding(subject: Subject) -> None:
             for logits_TBC in (padded.logits_TBC, *(head.logits_TBC for head in padded.auxiliary)):
                 logits_TBC[beyond_TB] = 9.0 * torch.arange(logits_TBC.shape[-1])
         for at in _times():
-            clean, dirty = (component.term(given, batch, at).item() for given in (emissions, padded))
+            clean, dirty = (term_of(component, given, batch, at).item() for given in (emissions, padded))
             if not math.isclose(clean, dirty, rel_tol=1e-5, abs_tol=1e-6):
                 raise ContractError(
                     f"term is {clean} and, with other padding, {dirty}; mask frames beyond lengths_B"
                 )
-        term = component.term(padded, batch, next(_times()))
+        term = term_of(component, padded, batch, next(_times()))
         if not term.requires_grad:
             continue
         torch.autograd.backward(term)
@@ -298,9 +298,9 @@ def term_has_no_side_effects(subject: Subject) -> None:
     for component in _fresh_and_used(subject):
         emissions, batch = make_step(views=component.views)
         before = attributes_of(component)
-        first = {at: component.term(emissions, batch, at).item() for at in times}
+        first = {at: term_of(component, emissions, batch, at).item() for at in times}
         for at in reversed(times):
-            again = component.term(emissions, batch, at).item()
+            again = term_of(component, emissions, batch, at).item()
             if not same(again, first[at]):
                 raise ContractError(f"term was {first[at]!r} and is {again!r} when asked again at {_when(at)}")
         changed = difference(before, attributes_of(component))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ctckit.errors import CtckitError
+from ctckit.config import parse_assignment
+from ctckit.errors import ConfigError, CtckitError
 from ctckit.interfaces import Model
-from ctckit.parameters import parameters_of
+from ctckit.parameters import GIVEN, construct, parameters_of
 from ctckit.testing.component_checks import (
     NUMBERS_AS_TEXT,
     methods_are_not_misspelt,
@@ -20,7 +22,7 @@ from ctckit.testing.component_checks import (
     rng_watched,
 )
 from ctckit.testing.contract import INPUT_SIZE, NUM_CLASSES, Clause, ContractError, Subject
-from ctckit.types import BLANK, Emissions
+from ctckit.types import BLANK, Emissions, Remedy
 
 LENGTHS = (11, 7, 1, 4, 23, 16)
 """Frames of the clips that models are shown: odd, even, one, powers of two."""
@@ -33,13 +35,16 @@ TOLERANCE = 1e-4
 
 EXTRA_FRAMES = 5
 
+MODEL_SETTING = re.compile(r"--set '?(model\.\w+=[^\s']+)")
+"""A setting of the model in what a remedy says to do."""
+
 LOUD = 1e3
 """What the padding is filled with, where it must not be heard."""
 
 
 def parameters_survive_repr(subject: Subject) -> None:
     """Parameters are plain values, as a configuration file and a checkpoint hold them."""
-    known = parameters_of(subject.cls, given=("input_size", "num_classes"))
+    known = parameters_of(subject.cls, given=GIVEN)
     defaults = {parameter.name: parameter.default for parameter in known if not parameter.required}
     for name, value in {**defaults, **subject.params}.items():
         try:
@@ -249,6 +254,26 @@ def blank_bias_moves_the_blank_alone(subject: Subject) -> None:
         )
 
 
+def remedies_can_be_followed(subject: Subject) -> None:
+    """``remedies`` returns records, the same when asked again, and the model takes what they set."""
+    model = _built(subject)
+    for frames_per_label in (0.5, 3.0, 30.0):
+        found = model.remedies(frames_per_label)
+        if not isinstance(found, Sequence) or not all(isinstance(remedy, Remedy) for remedy in found):
+            raise ContractError(f"remedies returned {found!r}, expected a list of ctckit.Remedy")
+        if list(model.remedies(frames_per_label)) != list(found):
+            raise ContractError(f"remedies({frames_per_label}) differ when asked again")
+        for remedy in found:
+            changes = [parse_assignment(one)["model"] for one in MODEL_SETTING.findall(remedy.change)]
+            changed = {name: value for one in changes for name, value in one.items()}
+            try:
+                construct(
+                    subject.cls, "", {**subject.params, **changed}, input_size=INPUT_SIZE, num_classes=NUM_CLASSES
+                )
+            except ConfigError as error:
+                raise ContractError(f"the model refuses its own remedy '{remedy.change}'{error}") from error
+
+
 MODEL: tuple[Clause, ...] = (
     parameters_are_typed,
     parameters_survive_repr,
@@ -266,6 +291,7 @@ MODEL: tuple[Clause, ...] = (
     dropout_can_be_set,
     state_goes_into_a_fresh_twin,
     blank_bias_moves_the_blank_alone,
+    remedies_can_be_followed,
 )
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ctckit.errors import ConfigError, PluginError, suggest
 from ctckit.hookspecs import PLUGIN_API
-from ctckit.parameters import parameters_of
+from ctckit.parameters import GIVEN, parameters_of
 from ctckit.plugin_host import PluginSource, declared_api, load_plugins
-from ctckit.recipe import Component, Recipe
+from ctckit.recipe import Recipe
 from ctckit.registry import Entry, Registry
 from ctckit.testing.contract import ContractError, ExpectedFailures, Outcome, run_checks
-
-GIVEN = ("input_size", "num_classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +126,10 @@ def _example(registry: Registry, kind: str, name: str, entry: Entry[Any]) -> Map
     if not _missing(entry.value, {}):
         return {}
     for recipe in registry.recipes.values():
-        for used_kind, component in _components(recipe.value):
+        for used_kind, component in recipe.value.components():
             if (used_kind, component.name) == (kind, name):
                 return component.params
     return {}
-
-
-def _components(recipe: Recipe) -> Iterator[tuple[str, Component]]:
-    yield "model", recipe.model
-    for phase in recipe.phases.values():
-        yield "schedule", phase.schedule
-        if phase.penalty:
-            yield "penalty", phase.penalty
-        for regularizer in phase.regularizers:
-            yield "regularizer", regularizer
-    for monitor in recipe.monitors:
-        yield "monitor", monitor
 
 
 def _missing(cls: type[Any], given: Mapping[str, Any]) -> list[str]:

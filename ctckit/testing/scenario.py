@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ctckit.engine.step import without_gradient
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
+from ctckit.loss import Objective, with_losses
 from ctckit.types import Auxiliary, Batch, Emissions, EpochResult, Hypothesis, Progress, Scores, StepResult
 
 PHASES: Mapping[str, int] = {"warmup": 2, "main": 8, "end": 2}
@@ -41,7 +42,7 @@ class Event:
 
 
 def make_step(*, views: int = 1, seed: int = 0, classes: int = 5) -> tuple[Emissions, Batch]:
-    """Return what a model with a ``frame_head`` emits for two clips of 7 and 5 frames, and the batch.
+    """Return what a model with a ``frame_head`` emits for two clips of 7 and 5 frames, with losses, and the batch.
 
     Args:
         views: how often the batch holds each clip; every view is emitted differently.
@@ -62,7 +63,13 @@ def make_step(*, views: int = 1, seed: int = 0, classes: int = 5) -> tuple[Emiss
         targets_BS=torch.tensor([[1, 2, 2], [2, -1, -1]]).repeat(views, 1),
         target_lengths_B=torch.tensor([3, 1]).repeat(views),
     )
-    return Emissions(main_TBC, lengths_B, (Auxiliary("frame_head", frame_TBC, lengths_B, 1.0),)), batch
+    emissions = Emissions(main_TBC, lengths_B, (Auxiliary("frame_head", frame_TBC, lengths_B, 1.0),))
+    return with_losses(emissions, batch, Objective()), batch
+
+
+def term_of(component: Regularizer, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
+    """Return the term for emissions whose logits were changed since their losses were computed."""
+    return component.term(with_losses(emissions, batch, Objective()), batch, at)
 
 
 def make_progress(

@@ -9,7 +9,6 @@ from torch import Tensor
 
 import ctckit
 from ctckit import BLANK, Emissions, EpochResult, Progress, StepResult
-from ctckit_cures.frames import real_frames
 
 
 @dataclass
@@ -103,9 +102,9 @@ class LabelPrior(ctckit.Penalty):
 
     def observe_emissions(self, emissions: Emissions) -> None:
         """Add up the posteriors of the main head over real frames."""
-        real_TB = real_frames(emissions)
+        real_TB = emissions.real_TB
         sum_C = emissions.logits_TBC[real_TB].float().softmax(-1).sum(0).double().cpu()
-        frames = float(real_TB.sum())
+        frames = float(emissions.lengths_B.sum())
         if self.sum_C is None:
             self.sum_C, self.frames = sum_C, frames
         elif self.estimate == "epoch":

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import ctckit
 from ctckit import BLANK, Batch, ConfigError, Emissions, Progress
-from ctckit_cures.frames import clean, real_frames
+from ctckit_cures.frames import clean
 
 
 @dataclass
@@ -45,7 +45,7 @@ class HeadDistillation(ctckit.Regularizer):
                 "regularizer 'head_distillation': the model emits no auxiliary head to distil into; "
                 "hierarchical_bilstm has one with model.auxiliary_weight above 0, in stage 2"
             )
-        real_TB = real_frames(emissions)
+        real_TB = emissions.real_TB
         teacher_TBC = self._labels(clean(emissions.logits_TBC.detach(), real_TB))
         total = teacher_TBC.new_zeros(())
         for head in emissions.auxiliary:
@@ -81,7 +81,7 @@ class Smoothness(ctckit.Regularizer):
 
     def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
         """Return the divergence summed over real frames of the main head, per reference token."""
-        real_TB = real_frames(emissions)
+        real_TB = emissions.real_TB
         log_probs_TBC = clean(emissions.logits_TBC, real_TB).log_softmax(-1)
         frames = torch.arange(len(log_probs_TBC), device=log_probs_TBC.device)[:, None]
         last_B = emissions.lengths_B[None] - 1
@@ -119,7 +119,7 @@ class Consistency(ctckit.Regularizer):
 
     def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
         """Return the divergences summed over the clips' real frames, per reference token of one view."""
-        real_TB = real_frames(emissions)
+        real_TB = emissions.real_TB
         log_probs_TBC = clean(emissions.logits_TBC, real_TB).log_softmax(-1)
         clips = len(emissions.lengths_B) // 2
         one_TBC, other_TBC = log_probs_TBC[:, :clips], log_probs_TBC[:, clips : 2 * clips]
@@ -158,7 +158,7 @@ class PathEntropy(ctckit.Regularizer):
 
     def _log_z(self, emissions: Emissions, batch: Batch, power: float) -> Tensor:
         """Return ``log sum_pi p(pi)^power``, ``[B]``."""
-        real_TB = real_frames(emissions)
+        real_TB = emissions.real_TB
         logits_TBC = clean(emissions.logits_TBC, real_TB)
         raised_TBC = power * logits_TBC
         losses_B = ctckit.ctc_loss(raised_TBC, batch.targets_BS, emissions.lengths_B, batch.target_lengths_B)

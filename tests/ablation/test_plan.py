@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ctckit.ablation.plan import read_plan
-from ctckit.ablation.toml import as_toml
 from ctckit.config import Config, parse_assignment, resolve
 from ctckit.errors import ConfigError
+from ctckit.toml import as_toml
 from ctckit_hierarchical.fixed import RECIPE
 
 VARIANT = "[variants.a]\n"

@@ -151,7 +151,7 @@ def test_a_plugin_file_changes_a_training(cli: Any, tiny: Any, tmp_path: Path) -
         "print('imported', file=sys.stderr)\n"
     )
     odd = tmp_path / "run[x=1]"  # square brackets are markup to rich
-    chosen = ["--plugin", plugin, "--set", "phases.*.penalty.name=cosine", "--set", "phases.*.penalty.epochs=2"]
+    chosen = ["--plugin", plugin, "--set", "phases.*.penalty=cosine", "--set", "phases.*.penalty.epochs=2"]
     sizes = ["--set", "phases.*.epochs=1", "--set", "model.hidden_size=8", "--threads=1"]
     folder = odd
     done = cli("train", "--data", tiny.train, "--dev", tiny.dev, "--out", folder, *chosen, *sizes)

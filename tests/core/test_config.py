@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ctckit import ConfigError
+from ctckit import Component, ConfigError, Phase, Recipe
 from ctckit.config import from_json, nest, parse_assignment, read_toml, resolve, to_json
+from ctckit.toml import as_toml
+from ctckit_hierarchical.adaptive import RECIPE as ADAPTIVE
 from ctckit_hierarchical.fixed import RECIPE
+
+PLAIN = st.characters(exclude_categories=["Cs"])
 
 
 def config(*layers: dict[str, Any]) -> Any:
@@ -81,6 +89,111 @@ def test_assignments_are_toml_or_text(text: str, expected: dict[str, Any]) -> No
 def test_an_assignment_needs_key_and_value(text: str) -> None:
     with pytest.raises(ConfigError, match="write key=value"):
         parse_assignment(text)
+
+
+@pytest.mark.parametrize(
+    ("setting", "path", "expected"),
+    [
+        ("phases.*.penalty=label_prior", ("phases", "warmup", "penalty"), {"name": "label_prior"}),
+        ("phases.*.penalty=none", ("phases", "warmup", "penalty"), None),
+        ("phases.warmup.schedule=cosine", ("phases", "warmup", "schedule"), {"name": "cosine"}),
+        ("model=my_model", ("model",), {"name": "my_model"}),
+        # the name that is there already leaves its parameters as they are
+        ("phases.*.penalty=constant", ("phases", "warmup", "penalty"), {"name": "constant", "value": -1.0}),
+        ('monitors=["doctor"]', ("monitors", 0), {"name": "doctor"}),
+        ('phases.*.regularizers=["smoothness"]', ("phases", "warmup", "regularizers", 0), {"name": "smoothness"}),
+    ],
+)
+def test_a_component_may_be_a_name_alone(setting: str, path: tuple[Any, ...], expected: Any) -> None:
+    found: Any = config(parse_assignment(setting)).model_dump()
+    for part in path:
+        found = found[part]
+    assert found == expected if expected is None else expected.items() <= found.items()
+    assert setting.endswith("=constant") or found == expected
+
+
+def test_a_recipe_may_name_components_alone() -> None:
+    phase = Phase(epochs=1, schedule="cosine", penalty="label_prior", regularizers=("smoothness",))
+    recipe = Recipe(name="short", description="", model="mine", phases={"only": phase}, monitors=("doctor",))
+    assert [component for _, component in recipe.components()] == [
+        Component(name) for name in ("mine", "cosine", "label_prior", "smoothness", "doctor")
+    ]
+    # beside a parameter, a model's own `penalty` is a value and no component
+    assert resolve(recipe, [("test", {"model": {"penalty": "l2"}})]).model.params == {"penalty": "l2"}
+
+
+def test_tuples_are_lists_as_files_hold_them() -> None:
+    assert Component("table", until=(1, 2), more={"deep": ((1,),)}).params == {
+        "until": [1, 2],
+        "more": {"deep": [[1]]},
+    }
+
+
+def test_a_whole_configuration_takes_the_place_of_what_is_below_it() -> None:
+    written = tomllib.loads(as_toml(config({"batch_size": 3})))
+    assert config(nest({"phases.*.penalty.domain": "path"}), written).phases == RECIPE.phases
+    assert config(written, {"batch_size": 5}).batch_size == 5
+    with pytest.raises(ConfigError, match="layer 0: is for the recipe 'other', not 'hierarchical_fixed'"):
+        config({**written, "recipe": "other"})
+    with pytest.raises(
+        ConfigError, match="names its recipe, as a whole configuration does, and lacks model, phases"
+    ):
+        config({"recipe": "hierarchical_fixed", "batch_size": 3})
+    with pytest.raises(ConfigError, match="layer 0: unknown key 'batchsize'; did you mean"):
+        config({**written, "batchsize": 3})
+
+
+values = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(PLAIN, max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(PLAIN, max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+params = st.dictionaries(st.text(PLAIN, max_size=8), values, max_size=3).map(
+    lambda found: {key: value for key, value in found.items() if key not in ("name", "shared", "model_config")}
+)
+components = st.builds(lambda name, given: {**given, "name": name}, st.text(PLAIN, min_size=1, max_size=9), params)
+phases = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(1, 99),
+        "schedule": components | st.sampled_from(["cosine", "constant"]),
+        "penalty": components | st.sampled_from(["none", "constant", "label_prior"]),
+        "regularizers": st.lists(components, max_size=2),
+        "dropout": st.just("none") | st.floats(0.0, 0.9),
+        "stage": st.just("none") | st.integers(1, 2),
+        "curriculum": st.just("none") | st.floats(0.1, 1.0),
+        "max_frames": st.just("none") | st.integers(1, 999),
+        "weight_decay": st.floats(0.0, 1.0),
+    },
+)
+settings_of_all = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": components,
+        "phases": st.dictionaries(st.just("*"), phases, max_size=1),
+        "monitors": st.lists(components | st.just("doctor"), max_size=2),
+        "max_batch_frames": st.just("none") | st.integers(1, 9999),
+        "gradient_clip": st.floats(0.1, math.inf),
+        "data": st.fixed_dictionaries(
+            {}, optional={"train": st.text(PLAIN, min_size=1), "normalize": st.just("none")}
+        ),
+    },
+)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, ADAPTIVE], ids=lambda recipe: recipe.name)
+@given(layers=st.lists(settings_of_all, max_size=3))
+def test_whatever_is_resolved_is_the_same_when_written_and_read(
+    recipe: Recipe, layers: list[dict[str, Any]]
+) -> None:
+    resolved = resolve(recipe, [("random", layer) for layer in layers])
+    assert resolve(recipe, [("as written", tomllib.loads(as_toml(resolved)))]) == resolved
+
+
+@pytest.mark.parametrize("value", [math.nan, [None], object()], ids=["nan", "null in a list", "an object"])
+def test_what_toml_cannot_say_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match="cannot be written as TOML"):
+        as_toml(config({"model": {"name": "other", "given": value}}))
 
 
 def test_toml_errors_name_the_file(tmp_path: Path) -> None:

@@ -142,4 +142,6 @@ def test_blank_mass_is_the_mean_over_real_frames_whatever_the_padding_holds() ->
     expected = torch.cat([logits_TBC[:length, b].softmax(-1)[:, 0] for b, length in enumerate(lengths_B.tolist())])
     logits_TBC[2:, 1] = math.nan
     logits_TBC[3:, 2] = 1e30
-    assert mean_blank_mass(Emissions(logits_TBC, lengths_B)) == pytest.approx(float(expected.mean()), abs=1e-6)
+    assert mean_blank_mass(Emissions(logits_TBC, lengths_B)).item() == pytest.approx(
+        float(expected.mean()), abs=1e-6
+    )

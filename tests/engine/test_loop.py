@@ -196,7 +196,7 @@ def test_a_checkpoint_can_be_kept_by_name_once(make_run: Any, silent: Any) -> No
     run.monitors = {"a": Planted(2, (SaveCheckpoint(WHY, "second"),))}
     fit(run, silent)
     assert load_checkpoint(run.folder / "checkpoints/second.pt")["clock"]["now"]["epoch"] == 2
-    assert run.adjustments.keep == ()
+    assert run.state.adjustments.keep == ()
 
 
 def test_the_best_is_never_a_collapsed_epoch(make_run: Any, silent: Any) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ctckit import Batch, ConfigError, Emissions, Penalty, PluginError, Progress, Regularizer
-from ctckit.assemble import build_phases
+from ctckit.components import build_components
 from ctckit.config import nest, resolve
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.dry_run import dry_run
@@ -131,7 +131,7 @@ def test_views_that_do_not_go_together_are_refused(make_run: Any, classes: tuple
     names = [{"name": cls.__name__} for cls in classes]
     config = resolve(RECIPE, [("test", nest({"phases.warmup.regularizers": names}))])
     with pytest.raises(ConfigError, match=r"phases\.warmup\.regularizers: they want different numbers of views"):
-        build_phases(config, registry)
+        build_components(config, registry)
 
 
 def test_two_views_are_the_same_clips_masked_each_in_its_own_way(make_run: Any, silent: Any) -> None:

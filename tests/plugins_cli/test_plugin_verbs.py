@@ -67,7 +67,7 @@ def test_show_prints_documentation_parameters_and_use(installed_plugin: Install)
         "  Over the phase, that is.\n"
         "    start (float) = required  where it begins, in nats.\n"
         "    steps (int, >= 1) = 4  how finely.\n"
-        "  use: ctckit train --plugin easing --set 'phases.*.penalty.name=easing' "
+        "  use: ctckit train --plugin easing --set 'phases.*.penalty=easing' "
         "--set 'phases.*.penalty.start=-2.0'\n"
     )
 
@@ -147,7 +147,7 @@ def test_check_wants_a_distribution_to_declare_its_api(installed_plugin: Install
     installed_plugin(silent, name="easing")
     outcome = call("plugins", "check", "easing")
     assert outcome.exit_code == 1
-    assert 'put CTCKIT_API = "1.0" beside ctckit_register' in outcome.output
+    assert 'put CTCKIT_API = "1.1" beside ctckit_register' in outcome.output
     import textwrap
 
     (tmp_path / "experiment.py").write_text(textwrap.dedent(silent))
@@ -282,7 +282,7 @@ def test_an_unused_plugin_is_named_with_the_option_that_uses_it(installed_plugin
     (hint,) = unused(registry, sources, resolve(recipe, []))
     assert hint == (
         "plugin 'easing' is loaded and not used; it offers penalty easing: "
-        "use it with --set 'phases.*.penalty.name=easing' --set 'phases.*.penalty.start=-2.0'"
+        "use it with --set 'phases.*.penalty=easing' --set 'phases.*.penalty.start=-2.0'"
     )
     used = {"phases": {"*": {"penalty": {"name": "easing", "start": -1.0}}}}
     assert unused(registry, sources, resolve(recipe, [("test", used)])) == []
@@ -291,8 +291,8 @@ def test_an_unused_plugin_is_named_with_the_option_that_uses_it(installed_plugin
 @pytest.mark.parametrize(
     ("kind", "values", "text"),
     [
-        ("model", {}, "--set 'model.name=x'"),
-        ("schedule", {"lr": 0.1}, "--set 'phases.*.schedule.name=x' --set 'phases.*.schedule.lr=0.1'"),
+        ("model", {}, "--set 'model=x'"),
+        ("schedule", {"lr": 0.1}, "--set 'phases.*.schedule=x' --set 'phases.*.schedule.lr=0.1'"),
         ("monitor", {"every": 2, "loud": True}, "--set 'monitors=[{name = \"x\", every = 2, loud = true}]'"),
         ("regularizer", {"weight": 0.1}, "--set 'phases.*.regularizers=[{name = \"x\", weight = 0.1}]'"),
         ("recipe", {}, "--recipe x"),

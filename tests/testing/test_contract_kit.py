@@ -8,6 +8,7 @@ import pytest
 from faults import (
     FAULTS,
     CountingPenalty,
+    GoodLossTerm,
     GoodModel,
     GoodMonitor,
     GoodPenalty,
@@ -27,6 +28,7 @@ from ctckit.testing.model_checks import MODEL
         GoodSchedule(),
         GoodPenalty(value=-0.5),
         GoodRegularizer,
+        GoodLossTerm,
         GoodMonitor,
         functools.partial(GoodModel, hidden_size=4),
     ]

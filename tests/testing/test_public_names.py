@@ -18,9 +18,9 @@ NAMES = set(
     """
     BLANK PLUGIN_API Action Auxiliary Batch CheckpointError ClipLength Component ConfigError CtckitError DataError
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
-    Regularizer SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
+    Regularizer Remedy SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
     StopTraining TrainingError hookimpl
-    Course Diagnosis Epoch Figure Sample State ctc_loss diagnose notices red_flags rules
+    Course Diagnosis Epoch Figure Sample State ctc_loss diagnose notices real_frames red_flags rules
     """.split()  # noqa: SIM905
 )
 
@@ -37,6 +37,7 @@ METHODS = {
         "blank_bias": "(self)",
         "forward": "(self, features_BTF, lengths_B)",
         "output_lengths": "(self, lengths_B)",
+        "remedies": "(self, frames_per_label)",
         "set_dropout": "(self, probability)",
         "set_stage": "(self, stage)",
     },
@@ -56,6 +57,7 @@ METHODS = {
         "shift": "(self, at)",
         "state_dict": "(self)",
     },
+    "Batch": {"to": "(self, device)"},
     "Regularizer": {
         "load_state_dict": "(self, state)",
         "observe": "(self, epoch)",
@@ -76,13 +78,15 @@ METHODS = {
         "recipe": "(self, recipe)",
         "registering": "(self, plugin)",
         "regularizer": "(self, name, cls, *, example=None)",
+        "remedy": "(self, remedy, *, unless=None)",
         "schedule": "(self, name, cls, *, example=None)",
     },
 }
 
 FIELDS = {
-    "Auxiliary": "name logits_TBC lengths_B weight",
-    "Emissions": "logits_TBC lengths_B auxiliary",
+    "Batch": "clip_ids features_BTF lengths_B targets_BS target_lengths_B",
+    "Auxiliary": "name logits_TBC lengths_B weight losses_B",
+    "Emissions": "logits_TBC lengths_B auxiliary losses_B",
     "Progress": "epoch phase phase_epoch phase_epochs epochs batch batches update frames",
     "StepResult": "at loss blank_mass gradient_norm",
     "Hypothesis": "clip_id reference tokens starts ends scores substitutions deletions insertions",
@@ -93,6 +97,7 @@ FIELDS = {
     ),
     "Sample": "clip reference hypothesis",
     "Figure": "name title unit digits note console curve optional measure score derive",
+    "Remedy": "ailment change why source",
     "Finding": "rule severity message evidence advice source",
     "StopTraining": "finding",
     "StopPhase": "finding",

@@ -51,7 +51,7 @@ def test_its_readme_trains_with_it(clean_venv: Any, tmp_path: Path, tiny_corpus:
     clean_venv.run(wrote.splitlines()[-1].removeprefix("next: "), tmp_path)
     readme = (tmp_path / "ctckit-easy-going" / "README.md").read_text()
     (command,) = [line for line in readme.splitlines() if line.startswith("ctckit train")]
-    assert command == "ctckit train --plugin easy_going --set 'phases.*.penalty.name=easy_going'"
+    assert command == "ctckit train --plugin easy_going --set 'phases.*.penalty=easy_going'"
     quick = (
         f"--data {tiny_corpus.train} --dev {tiny_corpus.dev} --set model.hidden_size=8 --set 'phases.*.epochs=1'"
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import ctckit
-from ctckit import Action, Batch, Emissions, EpochResult, Finding, Progress, StepResult
+from ctckit import Action, Batch, Emissions, EpochResult, Finding, Progress, Remedy, StepResult
 
 WHY = Finding(rule="planted", severity="warning", message="because", evidence={"x": 1.5})
 
@@ -112,6 +112,21 @@ class GoodModel(ctckit.Model):
 
     def blank_bias(self) -> Tensor:
         return self.projection.bias[:1]
+
+    def remedies(self, frames_per_label: float) -> list[Remedy]:
+        smaller = Remedy("overfit", "--set model.hidden_size=4, and more dropout", "it has less to remember")
+        return [smaller] if frames_per_label > 1.0 else []
+
+
+@dataclass
+class GoodLossTerm(ctckit.Regularizer):
+    """Weighs the losses that it is given once more, hard clips above all."""
+
+    weight: float = 0.1
+
+    def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
+        assert emissions.losses_B is not None
+        return self.weight * emissions.losses_B.square().sum() / batch.target_lengths_B.sum()
 
 
 # --- every component: shown on penalties -------------------------------------------------------------------
@@ -460,6 +475,16 @@ class ForgetfulModel(GoodModel):
         return super().silenced(features_BTF + self.level, real_BT)
 
 
+class ImpossibleRemedy(GoodModel):
+    def remedies(self, frames_per_label: float) -> list[Remedy]:
+        return [Remedy("plateau", "--set model.hiden_size=4", "smaller learns faster")]
+
+
+class SpokenRemedy(GoodModel):
+    def remedies(self, frames_per_label: float) -> list[Remedy]:
+        return ["make it smaller"]  # type: ignore[list-item]
+
+
 class CopiedBias(GoodModel):
     def blank_bias(self) -> Tensor:
         return self.projection.bias[:1].clone()
@@ -506,6 +531,8 @@ FAULTS: tuple[tuple[str, Any, Literal["alone", "among others"]], ...] = (
     ("dropout_can_be_set", StuckDropout, "alone"),
     ("state_goes_into_a_fresh_twin", ForgetfulModel, "alone"),
     ("blank_bias_moves_the_blank_alone", CopiedBias, "alone"),
+    ("remedies_can_be_followed", ImpossibleRemedy, "alone"),
+    ("remedies_can_be_followed", SpokenRemedy, "alone"),
     ("class_shifts_are_a_path_shift_each", LogitClassShifts, "alone"),
     ("term_is_a_finite_scalar", InfiniteTerm, "alone"),
     ("term_ignores_padding", TermOfPadding, "alone"),

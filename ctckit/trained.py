@@ -1,0 +1,105 @@
+"""A trained model with all that decoding needs, from a run's folder or a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ctckit.assemble import Prepared, judged, open_configured
+from ctckit.components import build_model
+from ctckit.config import Config, from_json
+from ctckit.data import Alphabet, FeaturePipeline, encode_targets
+from ctckit.engine.checkpoint import load_checkpoint
+from ctckit.engine.evaluate import Judged
+from ctckit.engine.state import Weights
+from ctckit.errors import CheckpointError
+from ctckit.interfaces import Model
+from ctckit.plugin_host import load_plugins
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model with all that decoding needs.
+
+    Attributes:
+        config: of its run.
+        model: in evaluation mode.
+        tokens: of the alphabet, blank first.
+        pipeline: feature preparation, with the statistics of the training corpus.
+        shift: logit shift that is still to be applied, nats; 0 where it could be folded into the bias.
+        epoch: the epoch that it comes from.
+    """
+
+    config: Config
+    model: Model
+    tokens: tuple[str, ...]
+    pipeline: FeaturePipeline
+    shift: float
+    epoch: int
+
+    def judged(self, path: Path, device: torch.device) -> tuple[Judged, tuple[str, ...]]:
+        """Prepare a corpus for scoring.
+
+        Returns:
+            The clips, and the distinct tokens that the alphabet lacks; each occurrence counts as an error.
+
+        Raises:
+            DataError: the corpus cannot be used.
+        """
+        corpus = open_configured(self.config, path)
+        self.pipeline.check(corpus)
+        targets = encode_targets(corpus, Alphabet(self.tokens[1:]), leave_out_unknown=True)
+        clips = judged(self.config, Prepared(corpus, targets), self.pipeline, np.arange(len(corpus)), device)
+        return clips, tuple(sorted({token for _, token in targets.unknown}))
+
+
+def load_trained(path: Path, device: torch.device) -> Trained:
+    """Load a model from a run's folder (its best checkpoint) or from a checkpoint file.
+
+    A remaining logit shift is folded into the bias of the blank where the model shows one.
+
+    Raises:
+        CheckpointError: nothing usable there.
+        PluginError: a plugin of the run is not installed.
+    """
+    checkpoint = checkpoint_path(path, "best")
+    state = load_checkpoint(checkpoint)
+    absent = {"config", "identity", "model", "clock", "judged_shift"} - set(state)
+    if absent:
+        raise CheckpointError(f"{checkpoint}: lacks {', '.join(sorted(absent))}; it is not a checkpoint of a run")
+    config = from_json(state["config"])
+    identity = state["identity"]
+    registry, _ = load_plugins(identity["plugins"])
+    pipeline = FeaturePipeline.from_state_dict(identity["pipeline"])
+    model = build_model(config, registry, pipeline.output_size, len(identity["tokens"]))
+    Weights(model).load_state_dict(state["model"])
+    stage = config.stage_of(state["clock"]["now"]["phase"])
+    if stage is not None:
+        model.set_stage(stage)
+    shift = float(state["judged_shift"])
+    bias = model.blank_bias()
+    if bias is not None and shift:
+        with torch.no_grad():
+            bias += shift
+        shift = 0.0
+    model.to(device).eval()
+    return Trained(config, model, tuple(identity["tokens"]), pipeline, shift, state["clock"]["now"]["epoch"])
+
+
+def checkpoint_path(path: Path, name: str) -> Path:
+    """Return the checkpoint ``name`` of a run's folder, or ``path`` itself if it is a file.
+
+    Raises:
+        CheckpointError: the folder holds no such checkpoint; says why a best one may be missing.
+    """
+    if path.is_file():
+        return path
+    checkpoint = path / "checkpoints" / f"{name}.pt"
+    if not checkpoint.is_file():
+        why = ": none was done, or every one was collapsed; give checkpoints/last.pt to look at it all the same"
+        last = (path / "checkpoints" / "last.pt").is_file()
+        raise CheckpointError(f"{path}: no checkpoint '{name}'{why if last else ', is it the folder of a run?'}")
+    return checkpoint
