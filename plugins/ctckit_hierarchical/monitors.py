@@ -175,22 +175,14 @@ class ConditionalClipping(ctckit.Monitor):
     which harms (docs/founding-document.md C3), so that it is not done by default.
     """
 
-    STATE: ClassVar[tuple[str, ...]] = ("said",)
-
     act: bool = False
     max_frames: int = 300
     phases: tuple[str, ...] = ("consolidation", "fine_tuning")
     val_loss_below: float = 3.0
     overfit_ratio_above: float = 3.0
-    said: bool = field(default=False, init=False, repr=False)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what ``state_dict`` returned; ctckit 0.1.0 kept no state here."""
-        if state:
-            super().load_state_dict(state)
 
     def observe(self, epoch: EpochResult) -> Sequence[Finding | Action | Sample]:
-        """Note the condition when it begins to hold; ask for clipping where it is to act and not in force yet."""
+        """Note the condition while it holds; ask for clipping where it is to act and not in force yet."""
         holds = epoch.val.loss < self.val_loss_below and epoch.overfit_ratio > self.overfit_ratio_above
         in_force = epoch.max_frames is not None and epoch.max_frames <= self.max_frames
         if epoch.at.phase not in self.phases or not holds or in_force:
@@ -205,5 +197,4 @@ class ConditionalClipping(ctckit.Monitor):
         )
         if self.act:
             return [ClipLength(finding, max_frames=self.max_frames)]
-        said, self.said = self.said, True
-        return [] if said else [finding]
+        return [finding]
