@@ -20,7 +20,7 @@ DEFAULT = "ctckit.default"
 
 PLUGIN_API = "1.1"
 """Version of what plugins may rely on. The first number rises when something is taken away, the second when
-something is added; a plugin says what it was written for as ``CTCKIT_API = "1.0"`` beside its hook."""
+something is added; a plugin says what it was written for as ``CTCKIT_API = "1.1"`` beside its hook."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -121,15 +121,15 @@ def train(
         if print_config:
             click.echo(f"# ctckit train {options_of(config, sources)}\n{as_toml(config)}", nl=False)
             return
-        build_embedded(config)
         folder = out or next_folder(config.recipe)
         if (folder / "history.jsonl").exists() and not dry_run:
             raise ConfigError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
+        build_embedded(config)
     for hint in unused(registry, sources, config):
         console.print(hint)
     assembled = assemble(config, registry, sources, folder, chosen, resume=state)
     run = assembled.run
-    for note in assembled.notes:
+    for note in assembled.notes if state is None else ():
         console.print(note)
     if assembled.dropped:
         console.print(f"left out {len(assembled.dropped)} clips without a CTC path:")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctckit
 from ctckit_cures import penalties, regularizers
 
-CTCKIT_API = "1.0"
+CTCKIT_API = "1.1"
 
 
 @ctckit.hookimpl

@@ -12,7 +12,7 @@ import ctckit
 from ctckit import Component, Phase, Recipe
 from ctckit_hierarchical.components import register_components
 
-CTCKIT_API = "1.0"
+CTCKIT_API = "1.1"
 
 PATH_ENTROPY = Component(name="path_entropy", weight=0.2)
 

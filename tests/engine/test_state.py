@@ -73,11 +73,11 @@ def test_a_stored_checkpoint_is_restored_to_the_last_bit(stored_run: Any, findin
     assert state["components"]["phases.exploration.penalty"]["value"] < 0.0
     run = stored_run(state)
     assert read_rows(run.history.path)[-1]["kind"] != "end"  # what came after the checkpoint is dropped
-    again = load_checkpoint(run.save("again"))
+    again = dict(leaves(load_checkpoint(run.save("again"))))
     wanted = {path: value for path, value in leaves(state) if path != ".findings_size"}
-    # what a monitor remembers that remembered nothing then
-    new = {".components.monitors.success_table.phase"}
-    assert {path: value for path, value in leaves(again) if path not in new} == wanted
+    assert {path: again.get(path) for path in wanted} == wanted
+    # components may have learnt to remember more since
+    assert all(path.startswith(".components.") for path in set(again) - set(wanted))
 
 
 @pytest.mark.parametrize("findings_size", [True, False])
