@@ -11,6 +11,8 @@ import pytest
 
 from ctckit.ops import build
 
+pytestmark = pytest.mark.csrc
+
 
 @pytest.fixture(scope="module")
 def nvcc() -> str:
