@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+import torch
+from hypothesis import register_random, settings
 from suite import PassedBefore, SlowestFirst
 from warm import SECONDS, Warm
 
@@ -23,6 +24,18 @@ from ctckit.data import CorpusWriter
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("random", deadline=None, print_blob=True)
 settings.load_profile("fixed")
+
+
+class TorchRandom:
+    """The random state of torch as hypothesis wants it, so that an example is the same whenever it is run."""
+
+    seed = staticmethod(torch.manual_seed)
+    getstate = staticmethod(torch.get_rng_state)
+    setstate = staticmethod(torch.set_rng_state)
+
+
+TORCH_RANDOM = TorchRandom()  # hypothesis holds no reference of its own
+register_random(TORCH_RANDOM)
 
 LABELS = ("ant", "bee", "cat", "dog")
 
@@ -45,6 +58,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if seed is not None:
         again = f"--hypothesis-profile=random --hypothesis-seed={seed}"
         terminalreporter.write_line(f"examples were drawn at random; draw the same with {again}")
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers(request: pytest.FixtureRequest) -> None:
+    """Tests that draw without a seed draw the same alone and after others, and others by --hypothesis-seed."""
+    seed = int(request.config.getoption("--hypothesis-seed") or 0)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 @dataclass(frozen=True)
