@@ -31,9 +31,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Static analysis of the docstrings, 3 seconds; every warning is an error.
+# Static analysis of the docstrings, 3 seconds; every warning is an error. Not --quiet, which hides warnings from --strict.
 docs: $(VENV)/.test
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/mkdocs.yml
 
 # Spinning OpenMP threads distort timings on shared machines.
 bench: $(VENV)/.test

@@ -6,6 +6,7 @@ its help and list plugins without importing torch.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
         StopPhase,
         StopTraining,
     )
+    from ctckit.doctor.course import Course, Diagnosis, diagnose
     from ctckit.doctor.flags import red_flags
-    from ctckit.doctor.notices import notices
-    from ctckit.doctor.observations import Observation, observation_of
-    from ctckit.doctor.states import Course, Diagnosis, State, diagnose
+    from ctckit.doctor.notices import notices, rules
+    from ctckit.doctor.states import State
     from ctckit.hookspecs import PLUGIN_API, hookimpl
     from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
     from ctckit.ops import ctc_loss
     from ctckit.recipe import Component, Phase, Recipe
+    from ctckit.record.epoch import Epoch
     from ctckit.registry import Registry
     from ctckit.types import (
         BLANK,
@@ -39,10 +41,12 @@ if TYPE_CHECKING:
         Domain,
         Emissions,
         EpochResult,
+        Figure,
         Finding,
         Hypothesis,
         Progress,
         Remedy,
+        Sample,
         Scores,
         StepResult,
         real_frames,
@@ -60,12 +64,12 @@ _HOMES = {
     "PLUGIN_API": "hookspecs",
     "red_flags": "doctor.flags",
     "notices": "doctor.notices",
-    "Observation": "doctor.observations",
-    "observation_of": "doctor.observations",
-    "Course": "doctor.states",
-    "Diagnosis": "doctor.states",
+    "rules": "doctor.notices",
+    "Course": "doctor.course",
+    "Diagnosis": "doctor.course",
+    "diagnose": "doctor.course",
     "State": "doctor.states",
-    "diagnose": "doctor.states",
+    "Epoch": "record.epoch",
     "hookimpl": "hookspecs",
     "ctc_loss": "ops",
     "Model": "interfaces",
@@ -83,16 +87,21 @@ _HOMES = {
     "Domain": "types",
     "Emissions": "types",
     "EpochResult": "types",
+    "Figure": "types",
     "Finding": "types",
     "Hypothesis": "types",
     "Progress": "types",
+    "Sample": "types",
     "Remedy": "types",
     "Scores": "types",
     "StepResult": "types",
     "real_frames": "types",
 }
 
-_RENAMED: dict[str, tuple[str, str]] = {}
+_RENAMED: dict[str, tuple[str, str]] = {
+    "Observation": ("Epoch", "2.0"),
+    "observation_of": ("Epoch.of", "2.0"),
+}
 """Old names that still work, each with its new name and the version of the plugin API that ends it."""
 
 __all__ = [
@@ -111,12 +120,13 @@ __all__ = [
     "Diagnosis",
     "Domain",
     "Emissions",
+    "Epoch",
     "EpochResult",
+    "Figure",
     "Finding",
     "Hypothesis",
     "Model",
     "Monitor",
-    "Observation",
     "Penalty",
     "Phase",
     "PluginError",
@@ -125,6 +135,7 @@ __all__ = [
     "Registry",
     "Regularizer",
     "Remedy",
+    "Sample",
     "SaveCheckpoint",
     "ScaleLearningRate",
     "Schedule",
@@ -140,9 +151,9 @@ __all__ = [
     "diagnose",
     "hookimpl",
     "notices",
-    "observation_of",
     "real_frames",
     "red_flags",
+    "rules",
 ]
 
 
@@ -155,7 +166,8 @@ def __getattr__(name: str) -> Any:
             stacklevel=2,
         )
         # from now on the name is found without coming here, so that it warns once
-        globals()[name] = __getattr__(new)
+        first, *rest = new.split(".")
+        globals()[name] = functools.reduce(getattr, rest, __getattr__(first))
         return globals()[name]
     if name in _HOMES:
         return getattr(importlib.import_module(f"ctckit.{_HOMES[name]}"), name)

@@ -40,6 +40,7 @@ from ctckit.feasibility import infeasible_clips
 from ctckit.interfaces import Model
 from ctckit.plateau import unigram_plateau
 from ctckit.plugin_host import PluginSource
+from ctckit.record.figures import described
 from ctckit.record.history import HISTORY, History
 from ctckit.registry import Registry
 from ctckit.types import Progress, Remedy
@@ -237,6 +238,7 @@ def _run(
         folder=folder,
         clock=Clock({name: phase.epochs for name, phase in config.phases.items()}),
         history=History(folder / HISTORY),
+        figures=checked.components.figures,
     )
 
 
@@ -409,4 +411,5 @@ def provenance(assembled: Assembled, sources: Sequence[PluginSource]) -> dict[st
         "dropped": [clip.clip_id for clip in assembled.dropped],
         "remedies": [asdict(remedy) for remedy in assembled.remedies],
         "config": configuration.to_json(run.config),
+        "figures": described(run.figures),
     }

@@ -8,11 +8,13 @@ from typing import Any, Generic, TypeVar
 
 from ctckit.config import Config
 from ctckit.engine.run import ActivePhase
-from ctckit.errors import ConfigError
+from ctckit.errors import ConfigError, PluginError
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, Stateful
 from ctckit.parameters import GIVEN, checked, construct
 from ctckit.recipe import Component
+from ctckit.record.figures import table_of
 from ctckit.registry import Names, Registry
+from ctckit.types import Figure
 
 T = TypeVar("T", bound=Stateful)
 
@@ -24,11 +26,13 @@ class Components:
     Attributes:
         phases: by name, in order, with their components.
         monitors: by name.
+        figures: of plugins and of the model, beside ctckit's own.
         notes: what is worth saying of state that phases share or do not share; one line each.
     """
 
     phases: Mapping[str, ActivePhase]
     monitors: Mapping[str, Monitor]
+    figures: tuple[Figure, ...]
     notes: tuple[str, ...]
 
 
@@ -46,7 +50,21 @@ def build_components(config: Config, registry: Registry) -> Components:
         if component.name in monitors:
             raise ConfigError(f"monitors: '{component.name}' is named twice")
         monitors[component.name] = _build(registry.monitors, component)
-    return Components(phases, monitors, notes)
+    return Components(phases, monitors, own_figures(registry, model), notes)
+
+
+def own_figures(registry: Registry, model: type[Model]) -> tuple[Figure, ...]:
+    """Return the figures of plugins and of the model.
+
+    Raises:
+        PluginError: two have one name, or one has the name of a figure of ctckit's.
+    """
+    figures = (*(entry.value for entry in registry.figures.values()), *model.FIGURES)
+    try:
+        table_of(figures)
+    except ValueError as error:
+        raise PluginError(str(error)) from error
+    return figures
 
 
 def build_model(config: Config, registry: Registry, input_size: int, num_classes: int) -> Model:

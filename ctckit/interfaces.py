@@ -14,7 +14,18 @@ from torch import Tensor, nn
 
 from ctckit.actions import Action
 from ctckit.errors import CheckpointError, ConfigError
-from ctckit.types import Batch, Domain, Emissions, EpochResult, Finding, Progress, Remedy, StepResult
+from ctckit.types import (
+    Batch,
+    Domain,
+    Emissions,
+    EpochResult,
+    Figure,
+    Finding,
+    Progress,
+    Remedy,
+    Sample,
+    StepResult,
+)
 
 
 class Stateful:
@@ -50,7 +61,11 @@ class Model(nn.Module, ABC):
 
     ctckit constructs it as ``cls(input_size=F, num_classes=C, **params)``; ``params`` are the remaining
     arguments of ``__init__`` and come from the configuration, so annotate them and give them defaults.
+
+    ``FIGURES`` are figures of its own, measured at the end of every epoch: ``measure`` is given the model.
     """
+
+    FIGURES: ClassVar[tuple[Figure, ...]] = ()
 
     @abstractmethod
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Emissions:
@@ -195,5 +210,5 @@ class Monitor(Stateful, ABC):
     """Watches finished epochs, reports findings and asks for actions. It changes nothing but its own state."""
 
     @abstractmethod
-    def observe(self, epoch: EpochResult) -> Sequence[Finding | Action]:
-        """Return what there is to say about an epoch, and what should be done about it."""
+    def observe(self, epoch: EpochResult) -> Sequence[Finding | Action | Sample]:
+        """Return what there is to say about an epoch, what should be done about it, and clips to keep."""

@@ -126,8 +126,8 @@ def class_shifted_loss(logits_TBC: Tensor, lengths_B: Tensor, batch: Batch, shif
     """Compute the CTC loss in which every class of a path is worth its own shift in nats, ``[B]``.
 
     A logit shift b normalises it away, ``sum_k p_k exp(b_k) = S`` in each frame; taking ``sum_t log S_t`` off
-    again leaves ``-log sum_pi p(pi) exp(sum_t b_pi(t))``, whose gradient is p - gamma (diagnosis review,
-    section 1). The path domain of ``ops.ctc_loss`` is the same for the blank alone.
+    again leaves ``-log sum_pi p(pi) exp(sum_t b_pi(t))``, whose gradient is p - gamma
+    (docs/founding-document.md C1). The path domain of ``ops.ctc_loss`` is the same for the blank alone.
 
     Args:
         logits_TBC: raw logits.

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from ctckit.errors import ConfigError, PluginError, suggest
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
 from ctckit.recipe import Recipe
-from ctckit.types import Remedy
+from ctckit.types import Figure, Remedy
 
 T = TypeVar("T")
 
@@ -88,6 +88,7 @@ class Registry:
         self.regularizers: Names[type[Regularizer]] = Names("regularizer")
         self.monitors: Names[type[Monitor]] = Names("monitor")
         self.recipes: Names[Recipe] = Names("recipe")
+        self.figures: Names[Figure] = Names("figure")
         self.remedies: list[tuple[Remedy, str | None]] = []
         """What plugins propose, each with the component whose use makes it needless."""
         self._plugin = "ctckit"
@@ -145,6 +146,15 @@ class Registry:
             example: values for parameters that have no default, for ``ctckit plugins show`` and ``check``.
         """
         self._add(self.monitors, name, cls, Monitor, example)
+
+    def figure(self, figure: Figure) -> None:
+        """Register a figure under its own name; ``measure`` is given each ``EpochResult``.
+
+        It is written into the history, and shown wherever ctckit's own figures are.
+        """
+        if not isinstance(figure, Figure) or figure.measure is None:
+            raise PluginError(f"{self._plugin} registers {figure!r} as figure; pass a ctckit.Figure with a measure")
+        self.figures.add(figure.name, figure, self._plugin)
 
     def recipe(self, recipe: Recipe) -> None:
         """Register a recipe under its own name."""

@@ -3,16 +3,16 @@
 Shape letters, used as tensor suffixes everywhere: ``T`` frames, ``B`` batch, ``C`` classes with blank,
 ``F`` features, ``S`` targets (padded), ``U`` length of a target. Lengths are absolute counts in int64.
 
-Units: losses are nats per reference token. Names ending in ``_rate`` or ``_share``, and the founding
-document's ``wer`` and ``blank_ratio``, are per cent; ``length_ratio`` and ``overfit_ratio`` are plain ratios.
+Units: losses are nats per reference token. Names ending in ``_rate`` or ``_share``, and ``wer`` and ``blank_ratio``
+(names of docs/founding-document.md 5.1), are per cent; ``length_ratio`` and ``overfit_ratio`` are plain ratios.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -339,6 +339,7 @@ class EpochResult:
         module_weights: L2 norm of each of these parts' weights at the epoch's end.
         blank_bias: bias of the blank at the epoch's end; None where the model shows none.
         blank_bias_start: the same where the run began, or after the last penalty that set it.
+        figures: what plugins and the model have measured beside these, by the names of their figures.
     """
 
     at: Progress
@@ -362,6 +363,7 @@ class EpochResult:
     module_weights: Mapping[str, float] = field(default_factory=dict)
     blank_bias: float | None = None
     blank_bias_start: float | None = None
+    figures: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def overfit_ratio(self) -> float:
@@ -381,6 +383,64 @@ class EpochResult:
         return not self.train.loss < (1.0 - PLATEAU_MARGIN) * self.plateau_loss
 
 
+DASH = "\u2013"
+
+SIGNIFICANT: Final = -1
+"""``digits`` of a figure of any magnitude: three significant ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of an epoch.
+
+    Attributes:
+        name: its column in the history, its key in JSON, the attribute of ``Epoch``.
+        title: what people call it.
+        unit: of its values; empty for a plain number.
+        digits: after the point; 0 for counts, ``SIGNIFICANT`` for three significant digits.
+        note: how it is to be read.
+        console: its heading in the line that a terminal shows of an epoch; empty where it has none.
+        curve: whether runs are compared by it, and whether it has a chart of its own where no chart has it.
+        optional: whether a model or a phase may have no such thing, so that nobody misses it.
+        measure: its value, given the epoch that training has finished or, for ``Model.FIGURES``, the model.
+        score: its value on any scored corpus; that of dev is the epoch's.
+        derive: its value from the other figures of a recorded epoch, where it was not recorded itself.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    digits: int = 3
+    note: str = ""
+    console: str = ""
+    curve: bool = False
+    optional: bool = False
+    measure: Callable[[Any], float | int | None] | None = None
+    score: Callable[[Scores], float | int | None] | None = None
+    derive: Callable[[Any], float | None] | None = None
+
+    @property
+    def key(self) -> str:
+        """Its column in a row of scores, which has no prefix for dev."""
+        return self.name.removeprefix("val_")
+
+    def of(self, result: EpochResult) -> float | int | None:
+        """Return its value in an epoch that training has finished."""
+        if self.score is not None:
+            return self.score(result.val)
+        return None if self.measure is None else self.measure(result)
+
+    def text(self, value: float | None, *, unit: bool = False) -> str:
+        """Format a value; a dash where there is none."""
+        if value is None:
+            return DASH
+        if self.digits == SIGNIFICANT:
+            shown = f"{value:.3g}"
+        else:
+            shown = f"{value:,.0f}" if self.digits == 0 else f"{value:.{self.digits}f}"
+        return f"{shown} {self.unit}" if unit and self.unit else shown
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One observation about a run or a corpus, as data.
@@ -391,7 +451,7 @@ class Finding:
         message: one readable line.
         evidence: the figures that it rests on.
         advice: what to do about it, one line; empty where nothing is to be done.
-        source: section or paper that the rule comes from.
+        source: what the rule comes from, such as ``docs/founding-document.md 5.2``, or a paper.
     """
 
     rule: str
@@ -400,6 +460,21 @@ class Finding:
     evidence: Mapping[str, float | int | str | bool] = field(default_factory=dict)
     advice: str = ""
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A decoded clip that a monitor wants to be kept beside its reference.
+
+    Attributes:
+        clip: its id.
+        reference: tokens of the transcript.
+        hypothesis: decoded tokens.
+    """
+
+    clip: str
+    reference: tuple[str, ...]
+    hypothesis: tuple[str, ...]
 
 
 AILMENTS: Final = ("plateau", "blanks", "insertions", "overfit")

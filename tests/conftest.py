@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from warm import SECONDS, Warm
 
 from ctckit.data import CorpusWriter
 
@@ -20,6 +26,26 @@ class TinyCorpora:
     train: Path
     dev: Path
     test: Path
+
+
+@pytest.fixture(scope="session")
+def cli() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Runs ``ctckit`` in a process of its own, forked from a warm one unless options say how it has to start."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    warm = Warm(environment)
+
+    def run(*arguments: Any, cwd: Path | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+        given = [str(argument) for argument in arguments]
+        if not options:
+            return warm.run("ctckit", given, cwd or Path.cwd())
+        options["env"] = {**environment, **options.get("env", {})}
+        command = [sys.executable, "-m", "ctckit", *given]
+        return subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, check=False, timeout=SECONDS, **options
+        )
+
+    yield run
+    warm.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import csv
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,24 +81,21 @@ def test_the_readme_has_commands() -> None:
     assert {"train", "evaluate", "decode", "report", "data", "plugins", "info"} <= verbs
 
 
-def test_every_command_of_the_readme_runs(place: Path) -> None:
+def test_every_command_of_the_readme_runs(cli: Any, place: Path) -> None:
     (place / "penalties.toml").write_text(toml_block(plan=True))
     for command in commands():
         short = SHORT if command[1] in ("train", "ablate") else []
         if command[1] == "ablate":
             short = [*short, "--data", "all.h5", "--dev", "all.h5"]
-        done: Any = subprocess.run(
-            [sys.executable, "-m", *command, *short], cwd=place, capture_output=True, text=True, check=False
-        )
+        done = cli(*command[1:], *short, cwd=place)
         accepted = EXIT_CODES.get(command[1], {0})
         assert done.returncode in accepted, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_settings_file_of_the_readme_is_valid(place: Path) -> None:
+def test_the_settings_file_of_the_readme_is_valid(cli: Any, place: Path) -> None:
     (place / "run.toml").write_text(toml_block(plan=False))
-    command = ["ctckit", "train", "--config", "run.toml", "--data", "all.h5", "--dev", "all.h5", "--dry-run"]
-    done = subprocess.run(
-        [sys.executable, "-m", *command, *SHORT], cwd=place, capture_output=True, text=True, check=False
+    done = cli(
+        "train", "--config", "run.toml", "--data", "all.h5", "--dev", "all.h5", "--dry-run", *SHORT, cwd=place
     )
     assert done.returncode == 0, done.stderr
     assert "nothing was written" in done.stderr

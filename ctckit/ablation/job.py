@@ -11,8 +11,7 @@ from typing import Any, Literal
 from ctckit.config import Config, from_json, to_json
 from ctckit.errors import ConfigError, DataError
 from ctckit.files import atomic
-from ctckit.record.history import HISTORY
-from ctckit.report.summary import read_summary
+from ctckit.record.history import HISTORY, read_history
 from ctckit.toml import as_toml
 
 IDENTITY, SETTINGS, LOG, FAILURE = "variant.json", "run.toml", "train.log", "failure.txt"
@@ -107,7 +106,7 @@ def status_of(folder: Path) -> tuple[Status, str]:
         return "failed", failure.read_text(encoding="utf-8").strip()
     if not (folder / HISTORY).is_file():
         return "not run", ""
-    ending = read_summary(folder).ending
+    ending = read_history(folder).ending
     reason = str((ending or {}).get("reason", "no closing row"))
     return ("ended" if reason in ENDED else "unfinished"), reason
 
@@ -118,7 +117,7 @@ def spent_seconds(folder: Path) -> float:
 
     if not (folder / HISTORY).is_file():
         return 0.0
-    total = sum(epoch.seconds or 0.0 for epoch in read_summary(folder).epochs)
+    total = sum(epoch.seconds or 0.0 for epoch in read_history(folder).epochs)
     last = folder / "checkpoints" / "last.pt"
     if last.is_file():
         state = load_checkpoint(last)

@@ -10,11 +10,9 @@ from typing import Any
 from ctckit.ablation.job import Status, status_of
 from ctckit.ablation.plan import Plan
 from ctckit.ablation.scoring import Scored, scores_of
-from ctckit.doctor.observations import recorded_from_rows
-from ctckit.doctor.states import diagnose
+from ctckit.doctor.verdict import judge
 from ctckit.errors import CtckitError, DataError
-from ctckit.record.history import HISTORY, read_rows
-from ctckit.report.summary import Summary, summarise
+from ctckit.record.history import HISTORY, Recorded, read_history
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,59 +75,55 @@ def read_outcome(folder: Path, plan: Plan, variant: str, seed: int, device: str)
         status, reason = status_of(folder)
         if not (folder / HISTORY).is_file():
             return Outcome(variant, seed, status, reason, None, None, {})
-        rows = read_rows(folder / HISTORY)
-        summary = summarise(rows, folder / HISTORY)
-        course = _course(summary, rows, folder)
-        scored = scores_of(folder, summary.config, device) if status == "ended" and course else None
+        run = read_history(folder)
+        course = _course(run)
+        scored = scores_of(folder, run.config, device) if status == "ended" and course else None
     except CtckitError as error:
         return Outcome(variant, seed, "failed", str(error), None, None, {})
-    trained = summary.provenance.get("seed")
+    trained = run.provenance.get("seed")
     if trained != seed:
         raise DataError(f"{folder}: was trained with seed {trained}, its name says {seed}; delete the folder")
-    off_budget = _off_budget(summary, plan, reason) if status == "ended" else ""
-    return Outcome(variant, seed, status, reason, course, scored, summary.provenance, off_budget)
+    off_budget = _off_budget(run, plan, reason) if status == "ended" else ""
+    return Outcome(variant, seed, status, reason, course, scored, run.provenance, off_budget)
 
 
-def _off_budget(summary: Summary, plan: Plan, reason: str) -> str:
+def _off_budget(run: Recorded, plan: Plan, reason: str) -> str:
     """Say how a run that has ended left the budget, as one may that was resumed by hand.
 
     An epoch more is none: a run ends with the epoch in which its budget does.
     """
     if {"out of time": plan.minutes, "out of updates": plan.updates}.get(reason, 0) is None:
         return f"ended {reason}, which is not the plan's budget"
-    updates = [_whole(epoch.update) or 0 for epoch in summary.epochs]
+    updates = [_whole(epoch.update) or 0 for epoch in run.epochs]
     if plan.updates is not None and updates:
         short = reason == "out of updates" and updates[-1] < plan.updates
         if short or (len(updates) > 1 and updates[-2] >= plan.updates):
             return f"took {updates[-1]} updates, the plan gives {plan.updates}"
-    seconds = [epoch.seconds or 0.0 for epoch in summary.epochs]
+    seconds = [epoch.seconds or 0.0 for epoch in run.epochs]
     if plan.minutes is not None and seconds:
         spent, given = sum(seconds), 60.0 * plan.minutes
         # of an epoch that was left in the middle, nobody has recorded the time; saving takes time as well
-        whole = (summary.ending or {}).get("epoch") == len(seconds)
+        whole = (run.ending or {}).get("epoch") == len(seconds)
         short = reason == "out of time" and whole and spent + max(seconds) < 0.5 * given
         if short or spent > given + max(seconds):
             return f"took {spent / 60.0:.1f} minutes, the plan gives {plan.minutes:g}"
     return ""
 
 
-def _course(summary: Summary, rows: list[dict[str, Any]], folder: Path) -> Course | None:
-    if not summary.epochs:
+def _course(run: Recorded) -> Course | None:
+    if not run.epochs:
         return None
-    left, best, last = summary.left_plateau, summary.best, summary.epochs[-1]
-    try:
-        state = str(diagnose(recorded_from_rows(rows, folder / HISTORY).observations).state)
-    except ValueError:
-        state = None
+    left, best, last = run.left_plateau, run.best, run.epochs[-1]
+    diagnosis = judge(run).diagnosis
     return Course(
-        epochs=len(summary.epochs),
+        epochs=len(run.epochs),
         updates=_whole(last.update),
-        seconds=sum(epoch.seconds or 0.0 for epoch in summary.epochs),
+        seconds=sum(epoch.seconds or 0.0 for epoch in run.epochs),
         left_plateau=left.epoch if left else None,
         left_plateau_update=_whole(left.update) if left else None,
         best_epoch=best.epoch if best else None,
-        best_dev_wer=best.dev.wer if best else None,
-        state=state,
+        best_dev_wer=best.val_wer if best else None,
+        state=None if diagnosis is None else str(diagnosis.state),
     )
 
 

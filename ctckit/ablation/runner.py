@@ -17,8 +17,7 @@ from ctckit.ablation.job import FAILURE, LOG, SETTINGS, Job, spent_seconds, stat
 from ctckit.engine.interrupt import Interrupt
 from ctckit.errors import CtckitError, DataError
 from ctckit.files import atomic
-from ctckit.record.history import HISTORY
-from ctckit.report.summary import read_summary
+from ctckit.record.history import HISTORY, read_history
 
 POLL_SECONDS = 0.2
 
@@ -197,11 +196,11 @@ def _note_failure(job: Job, error: str) -> str:
 
 
 def _best(folder: Path) -> str:
-    summary = read_summary(folder)
+    summary = read_history(folder)
     if not summary.epochs:
         return "no epoch was done"
     best = summary.best
-    return "every epoch collapsed" if best is None else f"best epoch {best.epoch} with {best.dev.wer:.2f} % on dev"
+    return "every epoch collapsed" if best is None else f"best epoch {best.epoch} with {best.val_wer:.2f} % on dev"
 
 
 def _last_error(log: Path, start: int, code: int) -> str:

@@ -169,10 +169,15 @@ def _compared(
     words = [one.tokens for one in scored.utterances]
     wer = compare_over_seeds([list(errors[1].values())], words, resamples=resamples).error_rates[0]
     common = [seed for seed in errors[0] if seed in errors[1]]
-    if runs is first or not common:
+    if runs is first or not common or not _recognises((*first, *runs)):
         return wer, None, None
     found = compare_over_seeds([[one[seed] for seed in common] for one in errors], words, resamples=resamples)
     return wer, found.differences[1], found.better[1]
+
+
+def _recognises(runs: Sequence[Outcome]) -> bool:
+    """Whether any of these runs has a best epoch: of nets that ignore their input, none is better than another."""
+    return any(run.course is not None and run.course.best_epoch is not None for run in runs)
 
 
 def _notes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
@@ -192,7 +197,10 @@ def _notes(plan: Plan, outcomes: Sequence[Outcome]) -> list[str]:
     scored = [(run, run.course) for run in outcomes if run.scored is not None and run.course is not None]
     collapsed = [_name(run) for run, _ in scored if run.scored and run.scored.checkpoint != "best"]
     if collapsed:
-        notes.append(f"every epoch was collapsed, so that the last one was scored: {', '.join(collapsed)}")
+        notes.append(
+            "no epoch left the unigram plateau and emitted labels, so that the last one was scored: "
+            + ", ".join(collapsed)
+        )
     updates = {course.updates for _, course in scored}
     if plan.minutes is None and len(updates) > 1:
         notes.append("the runs did not take equally many updates: what differs may be the budget")

@@ -65,7 +65,7 @@ def _without_features(subject: Subject, *, losses: bool) -> Iterator[Finding]:
             f"{name}: features are {corpus.feature_size} wide, those of train {train.feature_size}",
             {"width": corpus.feature_size, "train": train.feature_size},
             "use one extractor for all corpora",
-            "diagnosis-review, section 5",
+            "docs/founding-document.md C5",
         )
     yield from check_labels(subject.corpora, subject.alphabet)
     for name, corpus in fitting.items():

@@ -13,7 +13,7 @@ from ctckit.data import Corpus
 from ctckit.errors import DataError
 from ctckit.types import Finding
 
-SOURCE = "diagnosis-review, section 5"
+SOURCE = "docs/founding-document.md C5"
 
 CONSTANT = 1e-10
 """Variance up to which a column counts as constant, as in the feature pipeline."""
@@ -256,7 +256,7 @@ def _leaks(name: str, found: Survey, corpus: Corpus, train: Survey, train_corpus
             f"{name}: {clips} clips are in train too: {corpus.ids[here]!r} is {train_corpus.ids[there]!r} there",
             {"clips": clips, "share": 100.0 * clips / found.clips},
             f"take them out of one side: scores on {name} would be those of memory",
-            "diagnosis, section 5.2 (data leakage)",
+            "docs/founding-document.md 5.2 (data leakage)",
         )
 
 

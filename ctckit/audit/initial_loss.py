@@ -90,7 +90,7 @@ def check_initial_loss(
             "clips": len(chosen),
         },
         advice,
-        "diagnosis-review, sections 2 and 5 (loss at the start)",
+        "docs/founding-document.md C2, C5 (loss at the start)",
     )
 
 

@@ -10,7 +10,7 @@ from ctckit.data.alphabet import BLANK_TOKEN
 from ctckit.data.statistics import label_counts, out_of_vocabulary
 from ctckit.types import Finding
 
-SOURCE = "diagnosis-review, section 5"
+SOURCE = "docs/founding-document.md C5"
 
 BLANK_LIKE = frozenset(
     {"blank", "<blk>", "<eps>", "<epsilon>", "<pad>", "[pad]", "[blank]", "pad", "<ctc>", "-", "_"}

@@ -55,7 +55,7 @@ def check_lengths(
                 "ids": ids,
             },
             "reduce the subsampling, mend the clips, or leave them out with --set data.infeasible=drop",
-            "diagnosis-review, sections 3 and 5 (T_out >= U + repeats)",
+            "docs/founding-document.md C3, C5 (T_out >= U + repeats)",
         )
     # a clip whose labels are all unknown to the alphabet has none left
     kept = [index for index in range(len(corpus)) if index not in found and labels[index]]
@@ -86,7 +86,7 @@ def _room(
             "median_of_needed": float(np.median(out / needed)),
         },
         "labels crowd one another: reduce the subsampling" if crowded else "",
-        "diagnosis-review, section 2",
+        "docs/founding-document.md C2",
     )
 
 
@@ -99,7 +99,7 @@ def _losses(frames: Sequence[int], labels: Sequence[Sequence[int]], classes: int
         f"a network that ignores its input reaches {plateau:.2f} nats per token; within 3 % nothing is learnt",
         {"plateau_loss": plateau, "classes": classes},
         "",
-        "diagnosis-review, section 2",
+        "docs/founding-document.md C2",
     )
     yield Finding(
         "initial_loss",
@@ -107,5 +107,5 @@ def _losses(frames: Sequence[int], labels: Sequence[Sequence[int]], classes: int
         f"uniform output costs {start:.1f} nats per token, {start / max(plateau, 1e-9):.0f} times the plateau",
         {"uniform_loss": start, "plateau_loss": plateau},
         "a first loss far above it means features out of scale; far below, a model that is not untrained",
-        "diagnosis-review, section 2",
+        "docs/founding-document.md C2",
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from ctckit.interfaces import Model
 from ctckit.types import Finding
 
-SOURCE = "diagnosis-review, section 5"
+SOURCE = "docs/founding-document.md C5"
 
 FRAMES = (41, 24)
 """Lengths of the two clips."""

@@ -36,10 +36,10 @@ DISTANCE: Final = 10.0
 RATE: Final = 1e-3
 """Rate of the other probes where the range says nothing."""
 
-SMITH: Final = "Smith, arXiv 1506.01186, section 3.3; diagnosis-review, section 5"
-OVERFIT_SOURCE: Final = "diagnosis-review, sections 2 and 5 (overfit one batch)"
-SHUFFLED_SOURCE: Final = "diagnosis-review, section 5 (shuffled inputs)"
-PERMUTED_SOURCE: Final = "diagnosis-review, section 5 (permuted labels); Zhang et al., arXiv 1611.03530"
+SMITH: Final = "Smith, arXiv 1506.01186, section 3.3; docs/founding-document.md C5"
+OVERFIT_SOURCE: Final = "docs/founding-document.md C2, C5 (overfit one batch)"
+SHUFFLED_SOURCE: Final = "docs/founding-document.md C5 (shuffled inputs)"
+PERMUTED_SOURCE: Final = "docs/founding-document.md C5 (permuted labels); Zhang et al., arXiv 1611.03530"
 
 
 def probe_rate(found: RateRange) -> float:

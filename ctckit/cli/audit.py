@@ -149,7 +149,7 @@ def run_audit(
     def refuse(name: str, error: DataError) -> None:
         advice = "correct the corpus and audit it again"
         message = str(error) if str(paths[name]) in str(error) else f"{paths[name]}: {error}"
-        source = "diagnosis-review, section 5"
+        source = "docs/founding-document.md C5"
         refused.append(Finding("corpus_refused", "error", message, {"corpus": name}, advice, source))
 
     with ExitStack() as stack:

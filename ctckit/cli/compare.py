@@ -12,8 +12,8 @@ import click
 from ctckit.cli.examples import examples
 
 if TYPE_CHECKING:
-    from ctckit.bootstrap import Comparison, Estimate
-    from ctckit.report.summary import Summary
+    from ctckit.bootstrap import Comparison
+    from ctckit.record.history import Recorded
 
 
 @click.command(
@@ -57,15 +57,16 @@ def compare(
         raise ConfigError("a comparison needs two runs or more")
     if html is not None and len(runs) > len(STYLES):
         raise ConfigError(f"--html: the curves of {len(STYLES)} runs can be told apart, not of {len(runs)}")
-    summaries = [_summary(run) for run in runs]
+    recorded = [_recorded(run) for run in runs]
     corpus, errors, words = decoded_errors(runs, data, device)
     found = resample(errors, words, resamples=resamples, seed=seed)
-    rows = [
-        _row(run, summary, found, number) for number, (run, summary) in enumerate(zip(runs, summaries, strict=True))
-    ]
+    rows = [_row(run, recorded[number], found, number) for number, run in enumerate(runs)]
+    for row, other in zip(rows, recorded, strict=True):
+        if _nobody_recognises(recorded[0], other):
+            row["better"] = None
     compared = [
-        Compared(str(run), _cells(found, number), summary)
-        for number, (run, summary) in enumerate(zip(runs, summaries, strict=True))
+        Compared(str(run), _cells(row, number), recorded[number])
+        for number, (run, row) in enumerate(zip(runs, rows, strict=True))
     ]
     caption = f"{corpus}: {len(words)} utterances, {sum(words)} tokens, {resamples} resamples"
     if html is not None:
@@ -81,9 +82,12 @@ def compare(
         line = f"{row['run']:<{width}}  {rate['value']:6.2f} %  [{rate['low']:.2f}, {rate['high']:.2f}]"
         if number:
             line += f"  {gap['value']:+.2f}  [{gap['low']:+.2f}, {gap['high']:+.2f}]"
-            line += f"  P(better than the first) {row['better']:.3f}"
+            better = row["better"]
+            line += "  neither recognises" if better is None else f"  P(better than the first) {better:.3f}"
         left = row["left_plateau"]
         click.echo(line + ("" if left is None else f"  left the plateau in epoch {left}"))
+        if row["headline"]:
+            click.echo(f"{'':<{width}}  {row['headline']}")
     for line in lines(compared):
         click.echo(line)
     if html is not None:
@@ -127,36 +131,46 @@ def decoded_errors(
     return path, errors, [len(tokens) for tokens in references.values()]
 
 
-def _summary(run: Path) -> Summary | None:
+def _recorded(run: Path) -> Recorded | None:
     """Read a run's history; None for a checkpoint alone."""
-    from ctckit.record.history import HISTORY
-    from ctckit.report.summary import read_summary
+    from ctckit.record.history import HISTORY, read_history
 
-    return read_summary(run) if (run / HISTORY).is_file() else None
+    return read_history(run) if (run / HISTORY).is_file() else None
 
 
-def _row(run: Path, summary: Summary | None, found: Comparison, number: int) -> dict[str, Any]:
+def _row(run: Path, recorded: Recorded | None, found: Comparison, number: int) -> dict[str, Any]:
+    from ctckit.doctor.verdict import judge
     from ctckit.report.comparison import curves
 
-    left = summary.left_plateau if summary else None
+    left = recorded.left_plateau if recorded else None
+    diagnosis = judge(recorded).diagnosis if recorded else None
     return {
         "run": str(run),
+        "state": None if diagnosis is None else diagnosis.state,
+        "headline": "" if diagnosis is None else diagnosis.headline,
         "wer": asdict(found.error_rates[number]),
         "difference": asdict(found.differences[number]),
         "better": None if number == 0 else found.better[number],
         "left_plateau": left.epoch if left else None,
-        "curves": curves(summary) if summary else None,
+        "curves": curves(recorded) if recorded else None,
     }
 
 
-def _cells(found: Comparison, number: int) -> dict[str, str]:
+def _nobody_recognises(first: Recorded | None, other: Recorded | None) -> bool:
+    """Whether neither of two runs has left the plateau with labels emitted, so that none is the better one."""
+    return first is not None and other is not None and first.best is None and other.best is None
+
+
+def _cells(row: dict[str, Any], number: int) -> dict[str, str]:
     """Format a run's figures for the page."""
 
-    def shown(one: Estimate, sign: str) -> str:
-        return f"{one.value:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
+    def shown(one: dict[str, float], sign: str) -> str:
+        return f"{one['value']:{sign}.2f} [{one['low']:{sign}.2f}, {one['high']:{sign}.2f}]"
 
+    better = row["better"]
     return {
-        "WER %": shown(found.error_rates[number], ""),
-        "against the first": shown(found.differences[number], "+") if number else "-",
-        "P(better)": f"{found.better[number]:.3f}" if number else "-",
+        "WER %": shown(row["wer"], ""),
+        "against the first": shown(row["difference"], "+") if number else "-",
+        "P(better)": "-" if better is None else f"{better:.3f}",
+        "state": row["state"] or "-",
     }

@@ -11,10 +11,8 @@ import click
 from ctckit.cli.examples import examples, exit_codes
 
 if TYPE_CHECKING:
-    from ctckit.doctor.observations import Recorded
-    from ctckit.doctor.prescriptions import Advice
-    from ctckit.doctor.states import Diagnosis
-    from ctckit.types import Finding
+    from ctckit.doctor.verdict import Verdict
+    from ctckit.record.history import Recorded
 
 EXIT_CODES = {"info": 0, "warning": 10, "error": 11}
 """What `diagnose` and `audit` end with, by the gravest severity; 1 to 6 stay those of ctckit's errors."""
@@ -24,122 +22,118 @@ EXIT_CODES = {"info": 0, "warning": 10, "error": 11}
     epilog=examples(
         "ctckit diagnose runs/NAME",
         "ctckit diagnose checkpoints/training_history.json --json",
+        "ctckit diagnose metrics.csv --unit val_wer=share",
+        "ctckit diagnose runs/NAME --findings",
     )
     + exit_codes(
-        "0   HEALTHY, or ESCAPING and moving",
-        "10  BLANK-BIASED, OVERFIT, OVER-PENALISED, ESCAPING but stalled or too slow, PLATEAU up to 10 epochs",
+        "0   HEALTHY, STARTING, ESCAPING and moving, PLATEAU for no longer than usual; and no warning holds",
+        "10  BLANK-BIASED, OVERFIT, OVER-PENALISED, ESCAPING but stalled or too slow, PLATEAU up to 10 epochs,",
+        "    a warning beside any state, or a target that was missed",
         "11  BROKEN, PLATEAU for longer",
         "3   the history cannot be read",
     )
 )
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--unit",
+    "units",
+    multiple=True,
+    metavar="FIGURE=share|percent",
+    help="Unit of a column of another program, where its values do not tell.",
+)
+@click.option("--findings", is_flag=True, help="Print what was found and done during the run, as JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
 @click.pass_context
-def diagnose(context: click.Context, run: Path, as_json: bool) -> None:
+def diagnose(context: click.Context, run: Path, units: tuple[str, ...], findings: bool, as_json: bool) -> None:
     """Say what state RUN is in, since when, on what evidence, and what to try.
 
-    RUN is a run's folder or its history.jsonl; or a JSON file with train_loss, val_loss, val_wer, blank_ratio,
-    unique_nonblank, overfit_ratio per epoch, as a list of epochs or as columns. Columns that are missing are named,
-    and the rules that need them are left out.
+    RUN is a run's folder or its history.jsonl; or a history of another program, as JSON, JSON lines or CSV: a row
+    or a list of values an epoch, with columns such as train_loss, val_loss, val_wer, blank_ratio, unique_nonblank,
+    overfit_ratio, learning_rate, or other names of these (dev_loss, eval_wer, lr). What was taken for what, and in
+    which unit, is said; columns that are missing are named, and the rules that need them are left out.
     """
-    from ctckit.doctor.flags import red_flags
-    from ctckit.doctor.notices import notices
-    from ctckit.doctor.prescriptions import prescribe
-    from ctckit.doctor.states import diagnose as judge
+    from ctckit.doctor.verdict import as_json as to_json
+    from ctckit.doctor.verdict import judge
     from ctckit.errors import DataError
+    from ctckit.record.foreign import read_any
+    from ctckit.record.history import finite
 
-    recorded = read_recorded(run)
-    if not recorded.observations:
+    recorded = read_any(run, parse_units(units))
+    if findings:
+        for line in finding_lines(recorded):
+            click.echo(line)
+        return
+    if not recorded.epochs:
         raise DataError(f"{run}: no epoch has been finished yet; diagnose again after the first")
-    try:
-        diagnosis = judge(recorded.observations, recorded.planned_epochs)
-    except ValueError as error:
-        raise DataError(f"{run}: {error}; there is nothing to diagnose") from error
-    advice = prescribe(diagnosis, recorded)
-    flags, noticed = red_flags(recorded.observations), notices(recorded.observations)
+    verdict = judge(recorded)
+    if verdict.diagnosis is None:
+        raise DataError(
+            f"{run}: no epoch records an error rate, a deletion rate, an overfit ratio, or a loss beside the "
+            "unigram plateau; there is nothing to diagnose"
+        )
     if as_json:
-        click.echo(json.dumps(_as_json(recorded, diagnosis, advice, (*flags, *noticed)), indent=2))
+        click.echo(json.dumps(finite(to_json(recorded, verdict)), indent=2))
     else:
-        click.echo("\n".join(_lines(recorded, diagnosis, advice, flags, noticed)))
-    context.exit(EXIT_CODES[diagnosis.severity])
+        click.echo("\n".join(_lines(recorded, verdict)))
+    context.exit(EXIT_CODES[verdict.severity])
 
 
-def read_recorded(run: Path) -> Recorded:
-    """Read a history, ctckit's own or a JSON file of the founding document's kind.
+def parse_units(units: tuple[str, ...]) -> dict[str, Any]:
+    """Read ``FIGURE=share`` and ``FIGURE=percent``.
 
     Raises:
-        DataError: it cannot be read, or is neither.
+        ConfigError: something else.
     """
-    from ctckit.doctor.observations import recorded_from_json, recorded_from_rows
-    from ctckit.errors import DataError
-    from ctckit.record.history import HISTORY, read_rows
+    from ctckit.errors import ConfigError
 
-    path = run / HISTORY if run.is_dir() else run
-    if path.suffix != ".json":
-        return recorded_from_rows(read_rows(path), path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-    return recorded_from_json(content, path)
+    found = {}
+    for one in units:
+        name, _, unit = one.partition("=")
+        if unit not in ("share", "percent"):
+            raise ConfigError(f"--unit {one}: write FIGURE=share or FIGURE=percent, such as val_wer=share")
+        found[name] = unit
+    return found
 
 
-def _as_json(
-    recorded: Recorded, diagnosis: Diagnosis, advice: tuple[Advice, ...], flags: tuple[Finding, ...]
-) -> dict[str, Any]:
+def finding_lines(recorded: Recorded) -> list[str]:
+    """Return what was found during a run, one JSON object a finding, with the action taken on it or null."""
     from dataclasses import asdict
 
-    return {
-        "run": recorded.name,
-        "state": diagnosis.state,
-        "since": diagnosis.since,
-        "epochs": diagnosis.epochs,
-        "stalled": diagnosis.stalled,
-        "slow": diagnosis.slow,
-        "outlook": None if diagnosis.outlook is None else asdict(diagnosis.outlook),
-        "severity": diagnosis.severity,
-        "headline": diagnosis.headline,
-        "reason": diagnosis.reason,
-        "why": diagnosis.why,
-        "evidence": dict(diagnosis.evidence),
-        "course": [asdict(stretch) for stretch in diagnosis.course],
-        "advice": [asdict(one) for one in advice],
-        "findings": [asdict(flag) for flag in flags],
-        "missing": list(recorded.missing),
-        "notes": list(recorded.notes),
-    }
+    from ctckit.record.history import finite
+
+    rows = []
+    for event in recorded.events:
+        if event.finding is not None:
+            action = {"action": event.action, **event.values} if event.action else None
+            row = {"epoch": event.epoch, "monitor": event.monitor, **asdict(event.finding), "action": action}
+            rows.append(json.dumps(finite(row), ensure_ascii=False))
+    return rows
 
 
-def _lines(
-    recorded: Recorded,
-    diagnosis: Diagnosis,
-    advice: tuple[Advice, ...],
-    flags: tuple[Finding, ...],
-    noticed: tuple[Finding, ...],
-) -> list[str]:
-    lines = [f"{recorded.name}: {diagnosis.headline}", f"  {diagnosis.why}"]
+def _lines(recorded: Recorded, verdict: Verdict) -> list[str]:
+    diagnosis = verdict.diagnosis
+    assert diagnosis is not None
+    lines = [f"{recorded.name}: {verdict.headline}", *(f"  {sentence}" for sentence in verdict.evidence)]
     course = ", ".join(
         f"{part.state} {part.first}" + ("" if part.first == part.last else f"-{part.last}")
         for part in diagnosis.course
     )
     lines.append(f"  By epochs: {course}.")
-    if advice:
+    if verdict.advice:
         lines.append("Try, in this order:")
-        for number, one in enumerate(advice, 1):
+        for number, one in enumerate(verdict.advice, 1):
             source = f" [{one.source}]" if one.source else ""
             lines += [f"  {number}. {one.change}", f"     {one.why}{source}"]
-    else:
+    elif verdict.severity == "info":
         lines.append("Nothing to change.")
     for title, found in (
-        ("The document's red flags and triggers that hold now:", flags),
-        ("What else the last epoch shows:", noticed),
+        ("Rules of the founding document (docs/founding-document.md) that hold now:", verdict.flags),
+        ("What else the last epoch shows:", verdict.notices),
     ):
         lines += [title] * bool(found)
         lines += [
             f"  {flag.severity}: {flag.message}" + (f" ({flag.advice})" if flag.advice else "") for flag in found
         ]
-    if recorded.missing:
-        lines.append(f"Not recorded, so not judged: {', '.join(recorded.missing)}.")
+    if verdict.missing:
+        lines.append(f"Not recorded, so not judged: {', '.join(verdict.missing)}.")
     return [*lines, *recorded.notes]

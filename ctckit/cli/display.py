@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,17 +11,43 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ctckit.actions import Action
-from ctckit.types import EpochResult, Finding, StepResult
+from ctckit.record.epoch import Epoch
+from ctckit.record.figures import FIGURES
+from ctckit.types import DASH, Figure, Finding, Sample, StepResult
 
 STYLES = {"info": "cyan", "warning": "yellow", "error": "bold red"}
 
 
-class ConsoleDisplay:
-    """Writes to standard error, so that standard output stays free for what a program reads."""
+PHASE = 14
+"""Characters of a phase's name."""
 
-    def __init__(self, console: Console) -> None:
+LEAST = 7
+"""Characters of a column at least."""
+
+CUT = 0.95
+"""A learning rate below this share of the one before, which had not changed, was cut by a schedule or a monitor."""
+
+SHOWN_TOKENS = 10
+
+
+class ConsoleDisplay:
+    """Writes to standard error, so that standard output stays free for what a program reads.
+
+    A run that goes well prints its epochs and nothing else: notes and samples are in the history, and shown here
+    where asked for.
+
+    Args:
+        console: to write to.
+        figures: of the run beside ctckit's own.
+        verbose: whether notes and samples are shown too.
+    """
+
+    def __init__(self, console: Console, figures: Sequence[Figure] = (), *, verbose: bool = False) -> None:
         self._console = console
-        self._began = time.monotonic()
+        self._verbose = verbose
+        self._columns = [figure for figure in (*FIGURES.values(), *figures) if figure.console]
+        self._phase = ""
+        self._rates: list[float] = []
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -34,10 +60,8 @@ class ConsoleDisplay:
         self._task = self._bar.add_task("", total=None, loss="")
 
     def __enter__(self) -> Self:
-        self._console.print(
-            "epoch  phase            loss  plateau      dev     WER   S/D/I %       "
-            "  blank % (1-U/T)   labels    lr       shift"
-        )
+        heads = "".join(f"{figure.console:>{_width(figure)}}" for figure in self._columns)
+        self._console.print(f"epoch  {'phase':<{PHASE}}{heads}")
         self._bar.start()
         return self
 
@@ -57,22 +81,49 @@ class ConsoleDisplay:
             loss=f"loss {result.loss:.3f}",
         )
 
-    def epoch(self, result: EpochResult, best: bool) -> None:
+    def epoch(self, epoch: Epoch, best: bool) -> None:
         """Print the epoch's line."""
-        val = result.val
-        kinds = f"{val.substitution_rate:.0f}/{val.deletion_rate:.0f}/{val.insertion_rate:.0f}"
-        line = (
-            f"{result.at.epoch:5d}  {result.at.phase:<14}{result.train.loss:7.3f}  {result.plateau_loss:7.3f}"
-            f"{val.loss:9.3f}{val.wer:8.2f}   {kinds:<14}{val.blank_ratio:7.1f}  ({val.blank_reference:.1f})"
-            f"{val.unique_nonblank:13d}    {result.learning_rate:<8.2g} {result.shift:<6.3g}"
-        )
-        marks = ("*" if best else "") + (" on the plateau" if result.on_plateau else "")
-        self._console.print(f"{line} {marks}")
+        cells = "".join(f"{figure.text(epoch.value(figure.name)):>{_width(figure)}}" for figure in self._columns)
+        marks = ["*"] if best else []
+        if epoch.on_plateau:
+            marks.append("above the plateau" if epoch.above_plateau else "on the plateau")
+        if self._cut(epoch.phase, epoch.learning_rate):
+            marks.append("learning rate cut")
+        line = f"{epoch.epoch:5d}  {epoch.phase[:PHASE]:<{PHASE}}{cells}".replace(DASH, "-")
+        self._console.print(f"{line}  {', '.join(marks)}".rstrip())
+
+    def _cut(self, phase: str, rate: float | None) -> bool:
+        """Whether a rate that had stood still in the phase was lowered; a warmup or a cosine moves all the time."""
+        if phase != self._phase:
+            self._phase, self._rates = phase, []
+        before, self._rates = self._rates, [*self._rates[-1:], rate or 0.0]
+        return rate is not None and len(before) > 1 and before[0] == before[1] and rate < CUT * before[1]
 
     def finding(self, finding: Finding, action: Action | None) -> None:
-        """Print a finding, and what was done about it."""
+        """Print a finding that is no mere note, and what was done about it."""
+        if finding.severity == "info" and action is None and not self._verbose:
+            return
         done = f" -> {type(action).__name__}" if action else ""
         advice = f" ({finding.advice})" if finding.advice else ""
         style = STYLES[finding.severity]
         # the message may hold square brackets, so that only what stands here is styled
         self._console.print("      ", Text(finding.severity, style), finding.message + advice + done)
+
+    def sample(self, sample: Sample) -> None:
+        """Print the founding document's sample analysis (docs/founding-document.md 5.3), where notes are shown."""
+        if not self._verbose:
+            return
+        overlap = len(set(sample.reference) & set(sample.hypothesis))
+        for text in (
+            f"sample {sample.clip}",
+            f"  target length: {len(sample.reference)}",
+            f"  predicted length: {len(sample.hypothesis)}",
+            f"  target: {' '.join(sample.reference[:SHOWN_TOKENS])}",
+            f"  predicted: {' '.join(sample.hypothesis[:SHOWN_TOKENS]) or 'nothing'}",
+            f"  overlap: {overlap} labels",
+        ):
+            self._console.print("      ", text)
+
+
+def _width(figure: Figure) -> int:
+    return max(len(figure.console), LEAST) + 2

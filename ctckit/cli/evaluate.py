@@ -26,7 +26,8 @@ _device = click.option("--device", default="auto", show_default=True, help="auto
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def evaluate(run: Path, data: Path | None, device: str, as_json: bool) -> None:
     """Score the best checkpoint of RUN (a folder, or a checkpoint file) on a corpus."""
-    from ctckit.record.history import finite, score_row
+    from ctckit.record.figures import score_row
+    from ctckit.record.history import finite
 
     trained, path, evaluation, unknown = _evaluated(run, data, device)
     scores = evaluation.scores

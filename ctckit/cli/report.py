@@ -18,16 +18,16 @@ def report(run: Path, out: Path | None, as_json: bool) -> None:
     It says whether training left the unigram plateau, when, and what the model emits since: charts, findings,
     actions, every epoch. The file needs no network and nothing beside it. A run may still be going on.
     """
+    from ctckit.doctor.verdict import as_json as to_json
+    from ctckit.doctor.verdict import judge
+    from ctckit.record.history import finite, read_history
     from ctckit.report.html import write_report
-    from ctckit.report.summary import read_summary
-    from ctckit.report.verdict import as_json as to_json
-    from ctckit.report.verdict import judge
 
-    summary = read_summary(run)
-    verdict = judge(summary)
+    recorded = read_history(run)
+    verdict = judge(recorded)
     path = out if out is not None else (run.parent if run.is_file() else run) / "report.html"
-    write_report(summary, verdict, path)
+    write_report(recorded, verdict, path)
     if as_json:
-        click.echo(json.dumps({"report": str(path), **to_json(summary, verdict)}))
-    else:
-        click.echo(f"{path}\n{verdict.text}")
+        click.echo(json.dumps(finite({"report": str(path), **to_json(recorded, verdict)})))
+        return
+    click.echo("\n".join([str(path), verdict.headline, *(f"  {sentence}" for sentence in verdict.evidence)]))

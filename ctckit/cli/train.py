@@ -318,14 +318,14 @@ def fit_shown(run: Run, console: Console, max_minutes: float | None, max_updates
     from ctckit.engine.loop import fit
 
     seconds = math.inf if max_minutes is None else max_minutes * 60.0
-    with ConsoleDisplay(console) as display:
+    with ConsoleDisplay(console, run.figures) as display:
         return fit(run, display, max_seconds=seconds, max_updates=max_updates)
 
 
 def close(run: Run, ending: Ending, device: torch.device, console: Console) -> dict[str, Any]:
     """Say how it ended and how to go on, and score the test corpus if the run is over."""
     from ctckit.engine.evaluate import evaluate
-    from ctckit.record.history import score_row
+    from ctckit.record.figures import score_row
     from ctckit.trained import load_trained
 
     target, best = run.config.target_wer, ending.best

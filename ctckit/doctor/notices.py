@@ -8,25 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from ctckit.doctor.observations import Observation
+from ctckit.doctor.flags import RULES
+from ctckit.doctor.limits import GONE, SPIKES, START, VANISHING
 from ctckit.doctor.past import Past
 from ctckit.doctor.rules import Rule, finding, holding
-from ctckit.doctor.states import SPIKES
+from ctckit.record.epoch import Epoch
 from ctckit.types import Finding
 
-VANISHING = 1e-4
-"""A part counts as not learning below this share of the whole model's gradient per weight norm. In healthy runs
-(digits and AN4, both recipes, every epoch) the weakest part had about a hundredth of it or more; Adam makes up for
-the scale of a gradient, but what is 10^4 times weaker than the rest is mostly rounding in float32."""
 
-START = -1.0
-"""A bias of the blank at or below this (nats) was put there: layers are initialised far nearer to 0."""
-
-GONE = 0.75
-"""Share of a start bias that must have drifted back for it to have gone."""
-
-
-def notices(past: Past | Sequence[Observation]) -> tuple[Finding, ...]:
+def notices(past: Past | Sequence[Epoch]) -> tuple[Finding, ...]:
     """Return what holds after the last epoch, at most one finding a rule.
 
     Args:
@@ -35,7 +25,7 @@ def notices(past: Past | Sequence[Observation]) -> tuple[Finding, ...]:
     return holding(NOTICES, past)
 
 
-def vanishing(one: Observation) -> dict[str, float]:
+def vanishing(one: Epoch) -> dict[str, float]:
     """Return the parts whose gradient is exactly 0, or next to nothing beside that of the whole model.
 
     Gradients are set in relation to the weights, because it is relative changes that count: a large layer has a
@@ -69,7 +59,7 @@ def _vanishing_gradient(past: Past) -> Finding | None:
         "vanishing_gradient",
         "warning",
         f"next to no gradient reaches {listed} for 2 epochs: these weights do not learn{front}",
-        "diagnosis, section 1.3",
+        "docs/founding-document.md 1.3",
         "look for dead activations (a ReLU on inputs far below 0), features of the wrong scale, a detach, or "
         "too many layers without a normalisation; `ctckit audit` looks at the features",
         **{f"gradient_share_{part}": share for part, share in weak.items()},
@@ -86,7 +76,7 @@ def _idle_module(past: Past) -> Finding | None:
         "idle_module",
         "info",
         f"no loss reaches {listed} in phase '{past.now.phase}': these weights stay as they are",
-        "diagnosis, section 3.3",
+        "docs/founding-document.md 3.3",
         "right where the phase's stage leaves them out; else they are not connected to what the model returns",
         parts=", ".join(idle),
     )
@@ -104,7 +94,7 @@ def _hidden_losses(past: Past) -> Finding | None:
         "warning",
         f"{' and '.join(parts)} have no CTC path: their losses are infinite and left out of the mean, as "
         "zero_infinity would, and these clips cannot be recognised",
-        "diagnosis-review, sections 3 and 5",
+        "docs/founding-document.md C3, C5",
         "reduce the subsampling, so that there are as many output frames as labels plus repeats; `ctckit audit` "
         "names the clips",
         infeasible=dev,
@@ -131,7 +121,7 @@ def _bias_learnt_away(past: Past) -> Finding | None:
         "bias_learnt_away",
         "info",
         f"{text}: the start has been learnt away",
-        "diagnosis-review, section 1",
+        "docs/founding-document.md C1",
         "nothing to mend: a start is made up for by training; a shift that is to last is a penalty",
         blank_bias=bias,
         blank_bias_start=start,
@@ -148,3 +138,8 @@ NOTICES: Mapping[str, Rule] = {
     "bias_learnt_away": _bias_learnt_away,
 }
 """By the name of the finding."""
+
+
+def rules() -> tuple[str, ...]:
+    """Return the names of all rules over a run's epochs: the founding document's and ctckit's own."""
+    return (*RULES, *NOTICES)

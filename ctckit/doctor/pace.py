@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ctckit.doctor.observations import Observation
+from ctckit.doctor.limits import MANY_ERRORS
+from ctckit.record.epoch import Epoch
 
 EPOCHS = 8
 """Epochs on its way that it takes to speak of a pace."""
-
-MANY_ERRORS = 60.0
-"""Word errors (per cent) from which on a run counts as still on its way."""
 
 FAR = 0.2
 """Share of the plateau's loss above which the training loss, too, has not got there."""
@@ -47,7 +45,7 @@ class Forecast:
     arrives: bool
 
 
-def forecast(recent: Sequence[Observation], planned: int | None) -> Forecast | None:
+def forecast(recent: Sequence[Epoch], planned: int | None) -> Forecast | None:
     """Draw on the word errors and the training loss of a run on its way.
 
     Args:

@@ -1,9 +1,10 @@
 """Which configuration change to try for a state, in the order in which causes are likely.
 
-The order is that of measured effects on real speech (AN4 words): local convolutions first, because nothing else
-helped without them in the review; then an auxiliary loss below the second recurrent layer, subsampling, and the
-entropy of the paths, which halved the errors over two seeds (docs/cures.md); then learning rate and batch size.
-Blank penalties took no run off the plateau sooner, so none is ever recommended to a run that is not there yet.
+The order is that of measured effects on real speech (AN4 words, docs/cures.md): what the model and the plugins
+propose comes first, because the layout of the network and an auxiliary loss mattered most; then learning rate and
+batch size. Blank penalties took no run off the plateau sooner: none is recommended to a run that is not there yet.
+What a model lacks, the model says itself (``Model.remedies``, in the history's first row); of a model of another
+program nothing is known, and the advice is general.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ctckit.doctor.observations import Observation, Recorded
-from ctckit.doctor.pace import MANY_ERRORS
-from ctckit.doctor.states import PATIENCE, Diagnosis, State
+from ctckit.doctor.course import Diagnosis
+from ctckit.doctor.limits import FEW_ERRORS, MANY_ERRORS, PATIENCE
+from ctckit.doctor.states import State, lopsided
+from ctckit.record.epoch import Epoch
+from ctckit.record.history import Recorded
 
-MEASURED = "diagnosis-review, section 1 (AN4 words)"
-ISSUES = "diagnosis-review, section 5 (public issue threads)"
-SECTION_2 = "diagnosis-review, section 2"
+MEASURED = "docs/founding-document.md C1 (AN4 words)"
+ISSUES = "docs/founding-document.md C5 (public issue threads)"
+SECTION_2 = "docs/founding-document.md C2"
 CURES = "docs/cures.md (AN4 words, two seeds)"
+
+SCARCE_FRAMES = 3.0
+"""Output frames a label below which an alignment has hardly any room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +45,12 @@ class Advice:
 
 def prescribe(diagnosis: Diagnosis, recorded: Recorded) -> tuple[Advice, ...]:
     """Return what to try, most promising first; empty where nothing is to be done."""
-    past, config = recorded.observations, recorded.config
+    past, config = recorded.epochs, recorded.config
     match diagnosis.state:
         case State.BROKEN:
             found = _mend(diagnosis.reason, past[-1], config)
         case State.PLATEAU:
-            found = _leave_plateau(diagnosis, past, config)
+            found = _leave_plateau(diagnosis, recorded)
         case State.ESCAPING if diagnosis.stalled or diagnosis.slow:
             found = _faster(diagnosis, recorded)
         case State.ESCAPING if recorded.planned_epochs is not None and past[-1].epoch >= recorded.planned_epochs:
@@ -52,26 +58,46 @@ def prescribe(diagnosis: Diagnosis, recorded: Recorded) -> tuple[Advice, ...]:
         case State.BLANK_BIASED:
             found = _less_blank(recorded)
         case State.OVERFIT:
-            found = _generalise(past[-1], config)
+            found = _generalise(recorded)
         case State.OVER_PENALISED:
-            found = _less_penalty(past[-1])
+            found = _less_penalty(recorded)
+        case State.HEALTHY:
+            found = _further(recorded)
         case _:
             found = iter(())
     return tuple(found)
 
 
-def _leave_plateau(
-    diagnosis: Diagnosis, past: Sequence[Observation], config: Mapping[str, Any]
-) -> Iterator[Advice]:
-    if diagnosis.epochs <= PATIENCE:
+def _further(recorded: Recorded) -> Iterator[Advice]:
+    """What is left for a run that recognises: errors of one kind, and a target that it has not reached."""
+    now = recorded.epochs[-1]
+    if lopsided(now) is not None:
+        yield SWEEP
+    target = FEW_ERRORS if recorded.target_wer is None else recorded.target_wer
+    best = recorded.best or now
+    if best.val_wer is None or best.val_wer <= target:
+        return
+    if now.overfit_ratio is not None and now.overfit_ratio >= 2.0:
+        yield from _generalise(recorded)
+        return
+    yield from _proposed(recorded, "plateau")
+    yield from _batches_and_features(recorded.config)
+    yield Advice(
+        "more epochs, more data, or a larger model",
+        f"{best.val_wer:.1f} % word errors at the best where {target:g} are wanted, and dev loss is no higher",
+    )
+
+
+def _leave_plateau(diagnosis: Diagnosis, recorded: Recorded) -> Iterator[Advice]:
+    past, config = recorded.epochs, recorded.config
+    if diagnosis.severity != "error":
         yield Advice(
             f"wait until epoch {diagnosis.since + PATIENCE} or so",
             "every CTC run starts on the plateau; AN4 words leave it in epoch 4, harder corpora later",
             SECTION_2,
         )
     yield _audit(config, "clips without a path, constant features or mismatched labels look the same from here")
-    yield from _structure(past[-1], config)
-    yield from _entropy(config)
+    yield from _structure(recorded)
     yield from _learning_rate(past, "the plateau is left")
     yield from _batches_and_features(config)
     yield Advice(
@@ -83,9 +109,8 @@ def _leave_plateau(
 
 
 def _faster(diagnosis: Diagnosis, recorded: Recorded) -> Iterator[Advice]:
-    past, config = recorded.observations, recorded.config
-    yield from _structure(past[-1], config)
-    yield from _entropy(config)
+    past, config = recorded.epochs, recorded.config
+    yield from _structure(recorded)
     yield from _learning_rate(past, "labels are recognised")
     yield from _batches_and_features(config)
     if any(one.shift for one in past if one.epoch >= diagnosis.since):
@@ -103,54 +128,41 @@ def _faster(diagnosis: Diagnosis, recorded: Recorded) -> Iterator[Advice]:
     yield _audit(config, "rare labels, clips without a path and mismatched labels slow a run down as well")
 
 
+SWEEP = Advice(
+    "ctckit sweep RUN --store, then look at deletions and insertions again",
+    "the labels are there, just below blank or just above it; a shift at decoding, tuned on dev, costs no training",
+    "docs/founding-document.md C4",
+)
+
 LONGER = Advice(
     "more epochs (--set phases.NAME.epochs=N)",
     "the plan ended while the run was on its way, and it still moved",
 )
 
 
-def _structure(now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]:
-    """Name what the model lacks of the layout that works: convolutions, an auxiliary head, subsampling."""
-    model = _table(config, "model")
-    if model.get("temporal_conv") is False:
-        yield Advice(
-            "--set model.temporal_conv=true",
-            "stacked or raw frames kept a BiLSTM at 95 % word errors where convolutions reached 80 %",
-            MEASURED,
-        )
-    elif "temporal_conv" not in model and model.get("name") != "hierarchical_bilstm":
-        yield Advice(
-            "put local convolutions in front (K5-P2-K5-P2 with batch norm) in place of stacked frames",
-            "stacked frames kept a BiLSTM at 95 % word errors where convolutions reached 80 %",
-            MEASURED,
-        )
-    if not model.get("auxiliary_weight"):
-        setting = "--set model.auxiliary_weight=1"
-        if "auxiliary_weight" not in model and model.get("name") != "hierarchical_bilstm":
-            setting = "add an auxiliary CTC head below the last recurrent layer"
-        yield Advice(
-            setting,
-            "a CTC loss below the second recurrent layer took word errors from 22.7 to 12.9 % in 50 epochs alike",
-            CURES,
-        )
-    frames = _frames_a_label(now)
-    subsampling = model.get("subsampling")
-    if subsampling is None and model.get("name") == "hierarchical_bilstm":
-        subsampling = 1  # a history holds what was set, and this is the model's default
-    if frames is not None and frames < 3.0:
+def _structure(recorded: Recorded) -> Iterator[Advice]:
+    """Name what the model lacks: as it says itself, or in general where nothing is known of it."""
+    frames = _frames_a_label(recorded.epochs[-1])
+    if frames is not None and frames < SCARCE_FRAMES:
         yield Advice(
             "reduce the subsampling",
             f"{frames:.1f} output frames a label leave the alignment hardly any room",
             SECTION_2,
         )
-    elif isinstance(subsampling, int) and subsampling < 4 and (frames is None or frames >= 6.0 * 4 / subsampling):
-        room = "" if frames is None else f"; {frames:.0f} output frames a label are more than needed"
-        yield Advice(
-            "--set model.subsampling=4",
-            f"fewer frames to align, and epochs several times as fast{room}",
-            MEASURED,
-        )
-    elif subsampling is None:
+    if not recorded.foreign:
+        yield from _proposed(recorded, "plateau")
+        return
+    yield Advice(
+        "put local convolutions in front (K5-P2-K5-P2 with batch norm) in place of stacked frames",
+        "stacked frames kept a BiLSTM at 95 % word errors where convolutions reached 80 %",
+        MEASURED,
+    )
+    yield Advice(
+        "add an auxiliary CTC head below the last recurrent layer",
+        "a CTC loss below the second recurrent layer took word errors from 22.7 to 12.9 % in 50 epochs alike",
+        CURES,
+    )
+    if frames is None or frames >= SCARCE_FRAMES:
         yield Advice(
             "subsample the frames inside the model (to about a quarter), if clips have frames to spare",
             "fewer frames to align; compare 1 - U/T before and after with `ctckit audit`",
@@ -158,15 +170,12 @@ def _structure(now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]:
         )
 
 
-def _entropy(config: Mapping[str, Any]) -> Iterator[Advice]:
-    phases = [phase for phase in _table(config, "phases").values() if isinstance(phase, Mapping)]
-    if any(term.get("name") == "path_entropy" for phase in phases for term in phase.get("regularizers") or ()):
-        return
-    yield Advice(
-        """--plugin cures --set 'phases.*.regularizers=[{name="path_entropy"}]'""",
-        "rewarding the entropy of the paths took word errors from 22.7 to 9.6 % in 50 epochs alike",
-        CURES,
-    )
+def _proposed(recorded: Recorded, ailment: str) -> Iterator[Advice]:
+    """Return what the run's model and plugins propose for an ailment, as the history has it."""
+    remedies = recorded.provenance.get("remedies")
+    for remedy in remedies if isinstance(remedies, list) else ():
+        if isinstance(remedy, Mapping) and remedy.get("ailment") == ailment:
+            yield Advice(*(str(remedy.get(part, "")) for part in ("change", "why", "source")))
 
 
 def _batches_and_features(config: Mapping[str, Any]) -> Iterator[Advice]:
@@ -179,7 +188,7 @@ def _batches_and_features(config: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice("--set data.normalize=clip_mean", "features enter as they are stored", ISSUES)
 
 
-def _learning_rate(past: Sequence[Observation], until: str) -> Iterator[Advice]:
+def _learning_rate(past: Sequence[Epoch], until: str) -> Iterator[Advice]:
     rates = [one.learning_rate for one in past if one.learning_rate]
     if not rates:
         yield Advice("try a learning rate of 1e-3 (Adam), with warmup", "it was not recorded", ISSUES)
@@ -208,7 +217,7 @@ def _learning_rate(past: Sequence[Observation], until: str) -> Iterator[Advice]:
         )
 
 
-def _mend(reason: str, now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]:
+def _mend(reason: str, now: Epoch, config: Mapping[str, Any]) -> Iterator[Advice]:
     audit = _audit(config, "finds NaN and unscaled features, clips without a path and mismatched labels")
     match reason:
         case "not_finite":
@@ -257,16 +266,14 @@ def _less_blank(recorded: Recorded) -> Iterator[Advice]:
         yield Advice(
             "--set evaluation.logit_shift=same",
             "a logit shift left out at evaluation makes the model e^|shift| times more blank-dominant",
-            "diagnosis-review, section 1",
+            "docs/founding-document.md C1",
         )
-    yield Advice(
-        "ctckit sweep RUN --store, then look at the deletions again",
-        "the labels are there, just below blank; a shift at decoding, tuned on dev, costs no training",
-        "diagnosis-review, section 4",
-    )
+    yield SWEEP
+    yield from _proposed(recorded, "blanks")
 
 
-def _generalise(now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]:
+def _generalise(recorded: Recorded) -> Iterator[Advice]:
+    now, config = recorded.epochs[-1], recorded.config
     yield _audit(
         config,
         "labels with a handful of clips, or dev unlike train, cannot generalise; blank has nothing to do with it",
@@ -277,16 +284,17 @@ def _generalise(now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]
         )
     elif _table(config, "data").get("normalize") != "clip_mean":
         yield Advice("--set data.normalize=clip_mean", "removes signer, speaker and channel", ISSUES)
+    yield from _proposed(recorded, "overfit")
     dropout = "" if now.dropout is None else f" (now {now.dropout:g})"
     yield Advice(
         f"--set phases.*.dropout=0.3{dropout}, --set phases.*.time_mask_prob=0.15, weight decay, a smaller model",
         "the training corpus is fitted as it is",
-        "diagnosis, section 5.2",
+        "docs/founding-document.md 5.2",
     )
     yield Advice(
         "start with all layers at once, and with an auxiliary head instead of a stage of its own",
         "a stage that switches layers on starts them from scratch on features already overfitted",
-        "diagnosis, section 3.3",
+        "docs/founding-document.md 3.3",
     )
     yield Advice(
         "no blank penalty",
@@ -295,13 +303,15 @@ def _generalise(now: Observation, config: Mapping[str, Any]) -> Iterator[Advice]
     )
 
 
-def _less_penalty(now: Observation) -> Iterator[Advice]:
+def _less_penalty(recorded: Recorded) -> Iterator[Advice]:
+    now = recorded.epochs[-1]
     shift = "" if now.shift is None else f" (now {now.shift:g})"
     yield Advice(
         f"weaken the shift{shift} and let it end at 0; in the path domain start no lower than -0.5",
         "a path shift of -1 kept on leaves 1 % blanks at the optimum, -3 none at all",
-        "diagnosis-review, section 1",
+        "docs/founding-document.md C1",
     )
+    yield from _proposed(recorded, "insertions")
 
 
 def _audit(config: Mapping[str, Any], why: str) -> Advice:
@@ -311,7 +321,7 @@ def _audit(config: Mapping[str, Any], why: str) -> Advice:
     return Advice(command, why, ISSUES)
 
 
-def _frames_a_label(now: Observation) -> float | None:
+def _frames_a_label(now: Epoch) -> float | None:
     if now.blank_reference is None or now.blank_reference >= 100.0:
         return None
     return 100.0 / (100.0 - now.blank_reference)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ctckit.doctor.observations import Observation
 from ctckit.doctor.past import Past
+from ctckit.record.epoch import Epoch
 from ctckit.types import Finding, Severity
 
 Rule = Callable[[Past], Finding | None]
 """Says whether something holds after the last epoch."""
 
 
-def holding(rules: Mapping[str, Rule], past: Past | Sequence[Observation]) -> tuple[Finding, ...]:
+def holding(rules: Mapping[str, Rule], past: Past | Sequence[Epoch]) -> tuple[Finding, ...]:
     """Return what rules find after the last epoch, at most one finding a rule; nothing before the first."""
     if not isinstance(past, Past):
         past = Past.of(past)

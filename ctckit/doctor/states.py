@@ -1,46 +1,33 @@
 """The states of a CTC run, as pure rules over its epochs.
 
-A run that "collapsed into blanks" may be broken, still on the plateau where every run starts, on its way off it,
-biased towards blank, overfitted, over-penalised, or perfectly well: one-frame spikes have a blank share of
+A run that "collapsed into blanks" may be broken, above the plateau or on it, where every run starts, on its way
+off it, biased towards blank, overfitted, over-penalised, or perfectly well: one-frame spikes have a blank share of
 ``1 - U/T``, often more than 95 %. The rules look at the loss first, at what is emitted second, and at the blank
-share only beside its reference. Torch-free: ``report`` and the command line use the same rules as the monitors.
+share only beside its reference. Their limits are in ``limits.py``. Torch-free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Literal
 
-from ctckit.doctor.observations import Observation
-from ctckit.doctor.pace import MANY_ERRORS, Forecast, forecast
+from ctckit.doctor import limits
+from ctckit.doctor.limits import SPIKES
 from ctckit.doctor.past import Past
-from ctckit.types import COLLAPSED_DELETION_RATE, Severity
+from ctckit.record.epoch import Epoch
+from ctckit.types import COLLAPSED_DELETION_RATE
 
 Evidence = Mapping[str, float | int | str | bool]
 Blanks = Literal["unknown", "swallowing", "too_many", "too_few", "spikes", "held"]
-
-SPIKES = (0.5, 2.0)
-"""Label frames per reference token between which emissions count as spikes; perfect one-frame spikes have 1."""
-
-INSERTIONS = 20.0
-"""Insertion rate (per cent) from which on labels are inserted; it must also be twice the deletion rate."""
-
-PATIENCE = 10
-"""Epochs on the plateau after which it is an error and no longer a beginning."""
-
-FAR_ABOVE = 1.5
-"""Multiple of the plateau's loss at which a run has not even learnt label frequencies."""
-
-LEARNT = 0.5
-"""Share of the plateau's loss below which the network knows its labels; above it, it is on its way."""
 
 
 class State(StrEnum):
     """What a run is."""
 
     BROKEN = "BROKEN"
+    STARTING = "STARTING"
     PLATEAU = "PLATEAU"
     ESCAPING = "ESCAPING"
     HEALTHY = "HEALTHY"
@@ -51,6 +38,7 @@ class State(StrEnum):
 
 MEANINGS: Mapping[State, str] = {
     State.BROKEN: "something in the set-up is at fault",
+    State.STARTING: "the loss is still above the unigram plateau and falls; too early to tell",
     State.PLATEAU: "the network still ignores its input",
     State.ESCAPING: "the network has begun to use its input",
     State.HEALTHY: "labels are recognised",
@@ -78,225 +66,46 @@ class Judgement:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Consecutive epochs in one state."""
-
-    state: State
-    first: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """The state of a run after its last epoch.
-
-    Attributes:
-        state: now.
-        since: the epoch from which on it has been in it.
-        epochs: epochs that it has been in it.
-        severity: info where nothing is to be done, warning, or error.
-        reason: stable name of the rule that decided.
-        why: one sentence with figures.
-        evidence: the figures.
-        stalled: whether a run on its way has stopped moving.
-        outlook: where a run on its way ends if it goes on as it does; None where there is no plan or no pace yet.
-        course: all states so far.
-    """
-
-    state: State
-    since: int
-    epochs: int
-    severity: Severity
-    reason: str
-    why: str
-    evidence: Evidence
-    stalled: bool
-    outlook: Forecast | None = None
-    course: tuple[Stretch, ...] = field(default=())
-
-    @property
-    def slow(self) -> bool:
-        """Whether a run on its way moves, but will not be there when its plan ends."""
-        return self.outlook is not None and not self.outlook.arrives
-
-    @property
-    def headline(self) -> str:
-        """One line: the state, since when, what it means."""
-        but = ", and has stopped moving" if self.stalled else ", too slowly for its plan" if self.slow else ""
-        return f"{self.state} since epoch {self.since} ({count(self.epochs)}): {MEANINGS[self.state]}{but}."
-
-
-def count(epochs: int) -> str:
-    """Epochs in words."""
-    return "1 epoch" if epochs == 1 else f"{epochs} epochs"
-
-
-def read_blanks(
-    *,
-    label_frames: float | None,
-    length_ratio: float | None,
-    insertion_rate: float | None,
-    deletion_rate: float | None,
-) -> Blanks:
-    """Say what a blank share means: beside its reference ``1 - U/T``, and beside what is emitted.
-
-    Args:
-        label_frames: frames that show a label, per reference token.
-        length_ratio: emitted tokens over reference tokens.
-        insertion_rate: per cent.
-        deletion_rate: per cent.
-    """
-    if deletion_rate is not None and deletion_rate >= COLLAPSED_DELETION_RATE:
+def read_blanks(epoch: Epoch) -> Blanks:
+    """Say what a blank share means: beside its reference ``1 - U/T``, and beside what is emitted."""
+    insertions, deletions = epoch.insertion_rate or 0.0, epoch.deletion_rate or 0.0
+    if deletions >= COLLAPSED_DELETION_RATE:
         return "swallowing"
-    if label_frames is None or length_ratio is None:
+    if epoch.label_frames is None or epoch.length_ratio is None:
         return "unknown"
-    if label_frames < SPIKES[0] or length_ratio < SPIKES[0]:
+    if epoch.label_frames < SPIKES[0] or epoch.length_ratio < SPIKES[0]:
         return "too_many"
-    if (insertion_rate or 0.0) >= INSERTIONS and (insertion_rate or 0.0) > 2.0 * (deletion_rate or 0.0):
+    if insertions >= limits.INSERTIONS and insertions > 2.0 * deletions:
         return "too_few"
-    return "spikes" if label_frames <= SPIKES[1] else "held"
+    return "spikes" if epoch.label_frames <= SPIKES[1] else "held"
 
 
-@dataclass(slots=True)
-class Course:
-    """Follows the states of a run, epoch by epoch, at the same cost in epoch 200 as in epoch 1.
-
-    Attributes:
-        past: the epochs, as far as rules need them.
-        stretches: the states so far.
-        epochs: that the run has been in the present one.
-        judgement: of the last epoch that says anything about a state.
-    """
-
-    past: Past = field(default_factory=Past)
-    stretches: list[Stretch] = field(default_factory=list)
-    epochs: int = 0
-    judgement: Judgement | None = None
-
-    def add(self, observation: Observation) -> None:
-        """Take in the next epoch."""
-        self.past.add(observation)
-        self.epochs += 1
-        judgement = judge(self.past)
-        if judgement is None:
-            return
-        self.judgement = judgement
-        if self.stretches and self.stretches[-1].state == judgement.state:
-            self.stretches[-1] = Stretch(judgement.state, self.stretches[-1].first, observation.epoch)
-        else:
-            self.stretches.append(Stretch(judgement.state, observation.epoch, observation.epoch))
-            self.epochs = 1
-
-    def diagnose(self, planned: int | None = None) -> Diagnosis:
-        """Tell the state of the run after its last epoch.
-
-        Args:
-            planned: epochs that the run is to have, if that is known.
-
-        Raises:
-            ValueError: there is no epoch, or none says anything about a state.
-        """
-        if not self.past.epochs:
-            raise ValueError("a diagnosis needs at least one finished epoch")
-        now = self.judgement
-        if now is None:
-            raise ValueError(
-                "no epoch records an error rate, a deletion rate, or a loss beside the unigram plateau"
-            )
-        since = self.stretches[-1].first
-        on_its_way = now.state is State.ESCAPING
-        stalled = on_its_way and not improving(self.past)
-        recent = [one for one in self.past.recent if one.epoch >= since]
-        outlook = forecast(recent, planned) if on_its_way else None
-        slow = outlook is not None and not outlook.arrives
-        why, evidence = now.why, dict(now.evidence)
-        if outlook is not None and slow:
-            why = f"{why} {_outlook(outlook)}"
-            evidence |= {
-                "planned_epochs": outlook.planned,
-                "forecast_val_wer": round(outlook.val_wer, 1),
-                "forecast_training_loss": round(outlook.training_loss, 3),
-            }
-        return Diagnosis(
-            state=now.state,
-            since=since,
-            epochs=self.epochs,
-            severity=_severity(now.state, self.epochs, stalled or slow),
-            reason=now.reason,
-            why=why,
-            evidence=evidence,
-            stalled=stalled,
-            outlook=outlook,
-            course=tuple(self.stretches),
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON values."""
-        judgement = None if self.judgement is None else _as_json(self.judgement)
-        stretches = [_as_json(stretch) for stretch in self.stretches]
-        return {
-            "past": self.past.state_dict(),
-            "stretches": stretches,
-            "epochs": self.epochs,
-            "judgement": judgement,
-        }
-
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what ``state_dict`` returned."""
-        judgement = state["judgement"]
-        return cls(
-            past=Past.from_state_dict(state["past"]),
-            stretches=[Stretch(**{**row, "state": State(row["state"])}) for row in state["stretches"]],
-            epochs=state["epochs"],
-            judgement=judgement and Judgement(**{**judgement, "state": State(judgement["state"])}),
-        )
+def lopsided(epoch: Epoch) -> Literal["deletions", "insertions"] | None:
+    """Return which of deletions and insertions outweighs the other so far that a decode-time shift would help."""
+    deletions, insertions = epoch.deletion_rate, epoch.insertion_rate
+    if deletions is None or insertions is None:
+        return None
+    points, factor = limits.LOPSIDED
+    if deletions - insertions >= points and deletions >= factor * insertions:
+        return "deletions"
+    if insertions - deletions >= points and insertions >= factor * deletions:
+        return "insertions"
+    return None
 
 
-def diagnose(observations: Sequence[Observation], planned: int | None = None) -> Diagnosis:
-    """Tell the state of a run.
-
-    Args:
-        observations: its epochs in order, at least one.
-        planned: epochs that the run is to have, if that is known.
-
-    Raises:
-        ValueError: there is none, or none says anything about a state.
-    """
-    course = Course()
-    for observation in observations:
-        course.add(observation)
-    return course.diagnose(planned)
-
-
-def judge(past: Past) -> Judgement | None:
+def state_of(past: Past) -> Judgement | None:
     """Tell the state at the last epoch: the first rule that applies, in the order of what would mislead.
 
     None where that epoch records nothing to tell it by.
     """
     now = past.now
     mute = now.val_wer is None and now.deletion_rate is None and now.on_plateau is None
-    if mute:
-        return _broken(past)
-    for rule in (_broken, _over_penalised, _plateau, _overfit, _blank_biased, _escaping):
+    rules = (_broken, _overfit) if mute else RULES
+    for rule in rules:
         found = rule(past)
         if found is not None:
             return found
-    return _healthy(now)
-
-
-def improving(past: Past, *, epochs: int = 5, by: float = 0.02) -> bool:
-    """Whether the training loss is lower by a share ``by`` than ``epochs`` epochs before; True while young.
-
-    Args:
-        past: the run so far.
-        epochs: at most half of what ``Past`` keeps.
-        by: share of the loss.
-    """
-    if past.fits_known <= epochs:
-        return True
-    return min(past.fits[-epochs:]) < (1.0 - by) * min(past.fits[-2 * epochs : -epochs])
+    return None if mute else _healthy(now)
 
 
 def _broken(past: Past) -> Judgement | None:
@@ -309,51 +118,55 @@ def _broken(past: Past) -> Judgement | None:
     if "val_wer" in now.not_finite:
         return _found(State.BROKEN, "scoring", f"the error rate of epoch {now.epoch} is not a number", now)
     fit, wer = now.fit, now.val_wer
-    if fit is not None and fit < -1e-3:
+    if fit is not None and fit < limits.ZERO_LOSS:
         why = f"training loss {fit:.3g} is below 0, which no CTC loss is: the loss was given no log-probabilities"
         return _found(State.BROKEN, "negative_loss", why, now)
-    if fit is not None and fit == 0.0 and (wer is None or wer >= 90.0):
+    if fit is not None and fit == 0.0 and (wer is None or wer >= limits.NONE_RIGHT):
         why = "training loss is exactly 0: infinite losses were set to zero (zero_infinity), nothing is learnt"
         return _found(State.BROKEN, "zeroed_loss", why, now)
-    if now.infeasible and now.utterances and now.infeasible >= 0.5 * now.utterances:
+    if now.infeasible and now.utterances and now.infeasible >= limits.INFEASIBLE * now.utterances:
         why = f"{now.infeasible:.0f} of {now.utterances:.0f} dev clips have no CTC path: too few output frames"
         return _found(State.BROKEN, "infeasible", why, now)
     if now.gradient_norm == 0.0:
         return _found(State.BROKEN, "no_gradient", "the gradient is exactly 0: no loss reaches the weights", now)
-    low = 0.1 * now.plateau_loss if now.plateau_loss else 0.25
-    if fit is not None and fit < low and now.train_wer is not None and now.train_wer >= 90.0:
+    low = limits.DECODER_LOSS * now.plateau_loss if now.plateau_loss else limits.DECODER_NATS
+    if fit is not None and fit < low and now.train_wer is not None and now.train_wer >= limits.NONE_RIGHT:
         why = (
             f"training loss {fit:.2f} says that the labels are known, yet {now.train_wer:.0f} % of them are decoded"
             " wrongly: loss and decoder disagree about blank or labels"
         )
         return _found(State.BROKEN, "decoder_contradicts_loss", why, now)
-    last = [one.fit for one in past.recent[-5:] if one.fit is not None]
-    if (
-        now.plateau_loss
-        and len(last) == 5
-        and min(last) > FAR_ABOVE * now.plateau_loss
-        and last[-1] > 0.8 * last[0]
-    ):
-        why = (
-            f"training loss {last[-1]:.2f} has been above {FAR_ABOVE:g} times the unigram plateau "
-            f"({now.plateau_loss:.2f}) for 5 epochs and does not fall: not even label frequencies are learnt"
-        )
-        return _found(State.BROKEN, "nothing_learnt", why, now, learning_rate=now.learning_rate)
-    return None
+    return _nothing_learnt(past)
+
+
+def _nothing_learnt(past: Past) -> Judgement | None:
+    now = past.now
+    last = [one.fit for one in past.recent[-limits.LOOK :] if one.fit is not None]
+    if not now.plateau_loss or len(last) < limits.LOOK or min(last) <= limits.FAR_ABOVE * now.plateau_loss:
+        return None
+    first = past.recent[-limits.LOOK].update
+    few_updates = now.update is not None and first is not None and now.update - first < limits.LOOK_UPDATES
+    if past.falls() if few_updates or past.fits_known > limits.LOOK else last[-1] < (1 - limits.FALLS) * last[0]:
+        return None
+    why = (
+        f"training loss {last[-1]:.2f} has been above {limits.FAR_ABOVE:g} times the unigram plateau "
+        f"({now.plateau_loss:.2f}) for {limits.LOOK} epochs and does not fall: label frequencies are not learnt"
+    )
+    return _found(State.BROKEN, "nothing_learnt", why, now, learning_rate=now.learning_rate)
 
 
 def _over_penalised(past: Past) -> Judgement | None:
     now = past.now
     shifted = bool(now.shift and now.shift < 0.0)
     unlearnt = now.on_plateau is not False
-    young = now.epoch <= PATIENCE and not past.off_plateau
+    young = past.age <= limits.PATIENCE and not past.off_plateau
     if unlearnt and (young or not shifted):
         return None  # what an untrained network emits is no sign of anything
     insertions, deletions = now.insertion_rate, now.deletion_rate
     frames = now.label_frames
     if (
         insertions is not None
-        and insertions >= INSERTIONS
+        and insertions >= limits.INSERTIONS
         and insertions > 2.0 * (deletions or 0.0)
         and (frames is None or frames > SPIKES[1])
     ):
@@ -361,12 +174,27 @@ def _over_penalised(past: Past) -> Judgement | None:
         return _found(State.OVER_PENALISED, "insertions", why, now)
     if shifted and now.blank_ratio is not None:
         reference = now.blank_reference
-        gone = now.blank_ratio < (10.0 if reference is None else 0.25 * reference)
+        most, share = limits.NO_BLANKS
+        gone = now.blank_ratio < (most if reference is None else share * reference)
         if gone and (reference is not None or (now.val_wer or 0.0) > 100.0):
             return _found(
                 State.OVER_PENALISED, "no_blanks", f"{_blank_share(now)} under a shift of {now.shift:g}", now
             )
     return None
+
+
+def _starting(past: Past) -> Judgement | None:
+    """A net above the plateau has not even learnt label frequencies; it ignores nothing yet, it is untrained."""
+    now = past.now
+    if not now.above_plateau or not past.falls():
+        return None
+    assert now.fit is not None
+    assert now.plateau_loss is not None
+    why = (
+        f"training loss {now.fit:.2f} is {now.fit / now.plateau_loss:.1f} times the unigram plateau of "
+        f"{now.plateau_loss:.2f} nats per token"
+    )
+    return _found(State.STARTING, "above_plateau", why, now)
 
 
 def _plateau(past: Past) -> Judgement | None:
@@ -380,19 +208,19 @@ def _plateau(past: Past) -> Judgement | None:
         gap = 100.0 * (1.0 - now.fit / now.plateau_loss)
         where = f"{gap:.1f} % below" if gap >= 0 else f"{-gap:.0f} % above"
         why = f"training loss {now.fit:.2f} is {where} the unigram plateau of {now.plateau_loss:.2f} nats per token"
-        reason = "not_yet_there" if now.fit > FAR_ABOVE * now.plateau_loss else "on_plateau"
-        return _found(State.PLATEAU, reason, why, now)
+        return _found(State.PLATEAU, "stuck_above" if now.above_plateau else "on_plateau", why, now)
+    wer, deletions, blanks = now.val_wer, now.deletion_rate, now.blank_ratio
     silent = [
         text
         for text, holds in (
-            (f"deletion rate {now.deletion_rate} %", (now.deletion_rate or 0.0) >= COLLAPSED_DELETION_RATE),
-            (f"{now.blank_ratio} % blank frames", (now.blank_ratio or 0.0) >= 99.5),
+            (f"deletion rate {_n(deletions, 1)} %", (deletions or 0.0) >= COLLAPSED_DELETION_RATE),
+            (f"{_n(blanks, 1)} % blank frames", (blanks or 0.0) >= limits.SILENT),
             ("no label is emitted", now.unique_nonblank == 0),
-            (f"{now.val_wer} % word errors", now.val_wer is not None and 99.0 <= now.val_wer <= 101.0),
+            (f"{_n(wer, 1)} % word errors", wer is not None and 99.0 <= wer <= 101.0),
         )
         if holds
     ]
-    learnt = now.fit is not None and now.fit < 1.0
+    learnt = now.fit is not None and now.fit < limits.LEARNT_NATS
     if not silent or learnt:
         return None
     why = f"{', '.join(silent)}; the unigram plateau itself was not recorded, so this is inferred"
@@ -401,21 +229,22 @@ def _plateau(past: Past) -> Judgement | None:
 
 def _overfit(past: Past) -> Judgement | None:
     now = past.now
-    ratio = now.generalisation
-    if ratio is None or ratio < 3.0:
+    ratio, wer = now.overfit_ratio, now.val_wer
+    if ratio is None or ratio < limits.RISES[1] or recognises(past):
         return None
-    wrong = now.val_wer is None or now.val_wer >= 50.0
-    if ratio >= 10.0 and wrong:
-        why = f"dev loss {_n(now.val_loss)} is {ratio:.1f} times the training loss {_n(now.fit)}"
-        why += "" if now.val_wer is None else f" at {now.val_wer:.1f} % word errors"
+    fit, plateau = now.fit, now.plateau_loss
+    learnt = fit is not None and fit <= (limits.LEARNT * plateau if plateau else limits.LEARNT_NATS)
+    far = ratio >= limits.FAR_APART or (ratio >= limits.OVERFIT and learnt and wer is not None)
+    if far and (wer is None or wer >= limits.HALF_WRONG):
+        why = f"dev loss {_n(now.val_loss)} is {ratio:.1f} times the training loss {_n(fit)}"
+        why += "" if wer is None else f" at {wer:.1f} % word errors"
         return _found(State.OVERFIT, "gap", why, now, overfit_ratio=ratio)
     lowest = past.lowest_val_loss
     if lowest is None or now.val_loss is None:
         return None
-    if now.val_loss <= 1.1 * lowest or past.epochs_since_lowest < 3:
+    if now.val_loss <= limits.RISES[0] * lowest or past.epochs_since_lowest < limits.SINCE_LOWEST:
         return None
-    before, after = past.best_error_to_lowest, past.best_error_since_lowest
-    if before is not None and after is not None and after < before - 1.0:
+    if fewer(past.best_error_to_lowest, past.best_error_since_lowest):
         return None  # the loss rises while fewer words are wrong: CTC losses do that
     why = (
         f"dev loss has risen from {lowest:.2f} (epoch {past.lowest_epoch}) to {now.val_loss:.2f}, {ratio:.1f} "
@@ -424,18 +253,36 @@ def _overfit(past: Past) -> Judgement | None:
     return _found(State.OVERFIT, "dev_loss_rises", why, now, lowest_val_loss=lowest, since=past.lowest_epoch)
 
 
+def fewer(before: float | None, after: float | None) -> bool:
+    """Whether word errors have fallen by more than chance would have it."""
+    if before is None or after is None:
+        return False
+    points, share = limits.FEWER
+    return before - after >= max(points, share * before)
+
+
+def recognises(past: Past) -> bool:
+    """Whether few words are wrong, at a low dev loss, and no more than before: then no ratio of losses matters."""
+    now, best = past.now, past.best_error()
+    if now.val_wer is None or best is None or now.val_wer >= limits.FEW_ERRORS or now.val_loss is None:
+        return False
+    points, share = limits.WORSE
+    low = now.val_loss < (limits.LOW * now.plateau_loss if now.plateau_loss else limits.LEARNT_NATS)
+    return low and now.val_wer <= best + max(points, share * best)
+
+
 def _blank_biased(past: Past) -> Judgement | None:
     now = past.now
     deletions, insertions, substitutions = now.deletion_rate, now.insertion_rate, now.substitution_rate
     if deletions is None or insertions is None or substitutions is None or now.fit is None:
         return None
-    if now.length_ratio is None or now.plateau_loss is None or now.label_frames is None:
+    if now.length_ratio is None or now.plateau_loss is None:
         return None
-    omits = deletions >= 25.0 and deletions > substitutions and deletions >= 3.0 * insertions
-    too_many = now.label_frames < 0.75 and now.length_ratio <= 0.75
+    omits = deletions >= limits.OMISSIONS and deletions > substitutions and deletions >= 3.0 * insertions
     # what is emitted must be right; else a shift turns deletions into substitutions and mends nothing
-    right = substitutions + insertions <= 0.25 * (100.0 - deletions)
-    if not omits or not too_many or not right or now.fit > LEARNT * now.plateau_loss:
+    right = substitutions + insertions <= limits.WRONG_SHARE * (100.0 - deletions)
+    too_short = now.length_ratio <= limits.SHORT
+    if not omits or not too_short or not right or now.fit > limits.LEARNT * now.plateau_loss:
         return None
     moving = any(now.fit < 0.95 * past.fits[-back] for back in (2, 4) if len(past.fits) >= back)
     if past.epochs < 4 or moving:
@@ -451,22 +298,25 @@ def _blank_biased(past: Past) -> Judgement | None:
 
 def _escaping(past: Past) -> Judgement | None:
     now = past.now
-    if now.plateau_loss and now.fit is not None and now.fit > LEARNT * now.plateau_loss:
+    if now.plateau_loss and now.fit is not None and now.fit > limits.LEARNT * now.plateau_loss:
         gap = 100.0 * (1.0 - now.fit / now.plateau_loss)
         why = f"training loss {now.fit:.2f} is {gap:.0f} % below the unigram plateau of {now.plateau_loss:.2f}"
         return _found(State.ESCAPING, "off_plateau", why, now)
-    if now.deletion_rate is not None and now.deletion_rate >= 50.0:
+    if now.deletion_rate is not None and now.deletion_rate >= limits.OMITTED:
         why = f"{now.deletion_rate:.0f} % of the labels are still missing"
         return _found(State.ESCAPING, "omissions", why, now)
-    if now.plateau_loss is not None and now.val_wer is not None and now.val_wer >= MANY_ERRORS:
+    if now.plateau_loss is not None and now.val_wer is not None and now.val_wer >= limits.MANY_ERRORS:
         return _found(State.ESCAPING, "many_errors", f"{now.val_wer:.1f} % word errors", now)
-    if now.plateau_loss is None and now.val_wer is not None and now.val_wer >= 80.0:
+    if now.plateau_loss is None and now.val_wer is not None and now.val_wer >= limits.MOST_ERRORS:
         why = f"{now.val_wer:.1f} % word errors; the unigram plateau was not recorded, so this is inferred"
         return _found(State.ESCAPING, "many_errors", why, now)
     return None
 
 
-def _healthy(now: Observation) -> Judgement:
+RULES = (_broken, _over_penalised, _starting, _plateau, _overfit, _blank_biased, _escaping)
+
+
+def _healthy(now: Epoch) -> Judgement:
     parts = []
     if now.fit is not None and now.plateau_loss:
         parts.append(f"training loss {now.fit:.2f} of {now.plateau_loss:.2f}")
@@ -477,39 +327,7 @@ def _healthy(now: Observation) -> Judgement:
     return _found(State.HEALTHY, "recognises", ", ".join(parts), now)
 
 
-def _severity(state: State, epochs: int, late: bool) -> Severity:
-    match state:
-        case State.BROKEN:
-            return "error"
-        case State.PLATEAU:
-            return "error" if epochs > PATIENCE else "warning"
-        case State.ESCAPING:
-            return "warning" if late else "info"
-        case State.HEALTHY:
-            return "info"
-    return "warning"
-
-
-def _outlook(outlook: Forecast) -> str:
-    there = f"{outlook.val_wer:.0f} % word errors and a training loss of {outlook.training_loss:.2f}"
-    if not outlook.left:
-        return f"The plan of {outlook.planned} epochs is over, and labels are not recognised yet."
-    needed = (
-        "word errors hardly fall"
-        if outlook.needed is None
-        else f"{MANY_ERRORS:g} % is {count(outlook.needed)} away"
-    )
-    return (
-        f"At the pace of the last {outlook.pace} epochs, the plan of {outlook.planned} ends at {there}; {needed}."
-    )
-
-
-def _as_json(record: Judgement | Stretch) -> dict[str, Any]:
-    # plain text for the state, because a checkpoint holds no enumerations
-    return {**asdict(record), "state": str(record.state)}
-
-
-def _blank_share(now: Observation) -> str:
+def _blank_share(now: Epoch) -> str:
     if now.blank_ratio is None:
         return "blank share not recorded"
     text = f"{now.blank_ratio:.1f} % of frames are blank"
@@ -518,8 +336,8 @@ def _blank_share(now: Observation) -> str:
     return text
 
 
-def _n(value: float | None) -> str:
-    return "not recorded" if value is None else f"{value:.2f}"
+def _n(value: float | None, digits: int = 2) -> str:
+    return "not recorded" if value is None else f"{value:.{digits}f}"
 
 
 EVIDENCE = (
@@ -537,9 +355,9 @@ EVIDENCE = (
 )
 
 
-def _found(state: State, reason: str, why: str, now: Observation, **more: float | int | None) -> Judgement:
+def _found(state: State, reason: str, why: str, now: Epoch, **more: float | int | None) -> Judgement:
     figures = {"epoch": now.epoch, "training_loss": now.fit}
-    figures |= {name: getattr(now, name) for name in EVIDENCE} | more
+    figures |= {name: now.value(name) for name in EVIDENCE} | more
     return Judgement(
         state, reason, f"{why}.", {name: value for name, value in figures.items() if value is not None}
     )

@@ -31,8 +31,8 @@ def crop(batch: Batch, max_frames: int, model: Model) -> tuple[Batch, int]:
     """Cut clips to their first ``max_frames`` frames, except those that would lose their last CTC path.
 
     The labels stay whole although their frames may be gone, which is what makes cropping harmful; it is here
-    because the founding document's recipes name it. Works on the host, where asking for lengths waits for nothing;
-    what was pinned is pinned again.
+    because both strategies of the founding document name it (docs/founding-document.md 2.1, 3.3). Works on the
+    host, where asking for lengths waits for nothing; what was pinned is pinned again.
 
     Returns:
         The batch, and how many clips were cut.

@@ -17,11 +17,13 @@ from ctckit.engine.augment import augment, crop
 from ctckit.engine.evaluate import evaluate
 from ctckit.engine.interrupt import Interrupt
 from ctckit.engine.run import Run
-from ctckit.engine.state import Best, EpochTotals
+from ctckit.engine.state import EpochTotals
 from ctckit.engine.step import StepOutcome, parts_of, train_step
 from ctckit.errors import CheckpointError, PluginError
-from ctckit.record.history import epoch_row
-from ctckit.types import Batch, EpochResult, Finding, StepResult
+from ctckit.record.epoch import Epoch
+from ctckit.record.figures import epoch_row, table_of
+from ctckit.record.history import RESUMABLE, Best, better_epoch
+from ctckit.types import Batch, EpochResult, Finding, Sample, StepResult
 
 SAMPLES = 5
 """Decoded dev clips that monitors are shown."""
@@ -35,7 +37,7 @@ class Ending:
 
     Attributes:
         reason: in words.
-        best: the best epoch, or None where every epoch was collapsed.
+        best: the best epoch, or None where none left the unigram plateau and emitted labels.
         resumable: whether ``--resume`` would go on.
     """
 
@@ -50,11 +52,14 @@ class Display(Protocol):
     def step(self, result: StepResult) -> None:
         """One step was taken."""
 
-    def epoch(self, result: EpochResult, best: bool) -> None:
+    def epoch(self, epoch: Epoch, best: bool) -> None:
         """One epoch was judged; ``best`` if it was kept as the best."""
 
     def finding(self, finding: Finding, action: Action | None) -> None:
         """A monitor reported something, and perhaps had something done about it."""
+
+    def sample(self, sample: Sample) -> None:
+        """A monitor kept a decoded clip."""
 
 
 def fit(run: Run, display: Display, *, max_seconds: float = float("inf"), max_updates: int | None = None) -> Ending:
@@ -168,7 +173,7 @@ def judge(run: Run) -> EpochResult:
         for part in (run.train_sample, run.dev)
     )
     steps = max(totals.steps, 1)
-    return EpochResult(
+    result = EpochResult(
         at=run.clock.now,
         train_loss=totals.loss / steps,
         train=train.scores,
@@ -194,15 +199,17 @@ def judge(run: Run) -> EpochResult:
         blank_bias=run.blank_bias(),
         blank_bias_start=run.state.blank_bias_start,
     )
+    return run.measured(result)
 
 
 def conclude(run: Run, result: EpochResult, display: Display) -> None:
     """Record the epoch, let the components learn from it, apply what monitors ask for, and save."""
-    run.history.append("epoch", **epoch_row(result))
-    improved = is_better(result, run.state.best)
-    if improved:
-        run.state.best = Best(result.at.epoch, result.val.wer, result.val.loss)
-    display.epoch(result, improved)
+    row = epoch_row(result)
+    run.history.append("epoch", **row)
+    epoch = Epoch.from_row(row, f"epoch {result.at.epoch}", table_of(run.figures))
+    better = better_epoch(epoch, run.state.best)
+    run.state.best = better or run.state.best
+    display.epoch(epoch, better is not None)
     with run.naming("schedule", run.phase.schedule):
         run.phase.schedule.observe(result)
     if run.phase.penalty:
@@ -219,34 +226,29 @@ def conclude(run: Run, result: EpochResult, display: Display) -> None:
                     f"{type(monitor).__name__}.observe returned {outcomes!r}; return a list of findings and actions"
                 )
             for outcome in outcomes:
-                if not isinstance(outcome, (Action, Finding)):
+                if not isinstance(outcome, (Action, Finding, Sample)):
                     raise PluginError(
                         f"{type(monitor).__name__}.observe returned {outcome!r} in its list; "
-                        "return findings and actions"
+                        "return findings, actions and samples"
                     )
                 if isinstance(outcome, Action):
                     run.state.adjustments = apply(outcome, run.state.adjustments)
-                    run.note(name, outcome)
+                run.note(name, outcome)
+                if isinstance(outcome, Sample):
+                    display.sample(outcome)
+                elif isinstance(outcome, Action):
                     display.finding(outcome.finding, outcome)
                 else:
-                    run.note(name, outcome)
                     display.finding(outcome, None)
     run.configure_phase()
     keep, run.state.adjustments = run.state.adjustments.keep, replace(run.state.adjustments, keep=())
-    for name in (*keep, *(["best"] if improved else []), "last"):
+    for name in (*keep, *(["best"] if better else []), "last"):
         run.save(name)
-
-
-def is_better(result: EpochResult, best: Best | None) -> bool:
-    """Whether an epoch beats the best: fewer word errors, then lower loss; a collapsed one never does."""
-    if result.val.collapsed:
-        return False
-    return best is None or (result.val.wer, result.val.loss) < (best.val_wer, best.val_loss)
 
 
 def end(run: Run, reason: Reason) -> Ending:
     """Write the last checkpoint where an epoch was left in the middle, and the history's closing row."""
-    resumable = reason in ("out of time", "out of updates", "interrupted")
+    resumable = reason in RESUMABLE
     if run.clock.mid_epoch:
         run.state.judged_shift = run.evaluation_shift()
         run.save("last")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, St
 from ctckit.loss import Objective, Term
 from ctckit.recipe import Phase
 from ctckit.record.history import History
-from ctckit.types import BLANK, Batch, Domain, Emissions, Finding
+from ctckit.types import BLANK, Batch, Domain, Emissions, EpochResult, Figure, Finding, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class Run:
         history: what happened, row by row.
         state: what else changes while the run goes on.
         built_dropout: layers with the probability that they were built with, for phases that name none.
+        figures: of plugins and the model, measured at the end of every epoch.
     """
 
     config: Config
@@ -99,6 +100,7 @@ class Run:
     history: History
     state: RunState = field(default_factory=RunState)
     built_dropout: tuple[tuple[nn.Module, str, float], ...] = ()
+    figures: tuple[Figure, ...] = ()
 
     def __post_init__(self) -> None:
         """Note the model's dropout before any phase changes it."""
@@ -224,8 +226,26 @@ class Run:
         for group in self.optimizer.param_groups:
             group["weight_decay"] = settings.weight_decay
 
-    def note(self, monitor: str, outcome: Finding | Action) -> None:
-        """Record a finding, or an applied action with its finding, in the history.
+    def measured(self, result: EpochResult) -> EpochResult:
+        """Return a finished epoch with the figures of plugins and of the model.
+
+        Raises:
+            PluginError: one of them is not a number.
+        """
+        own = {figure.name for figure in self.model.FIGURES}
+        values: dict[str, float | None] = {}
+        for figure in self.figures:
+            if figure.measure is None:
+                continue
+            with self.naming(f"figure '{figure.name}'", self.model if figure.name in own else figure):
+                value = figure.measure(self.model if figure.name in own else result)
+                if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                    raise PluginError(f"figure '{figure.name}' is measured as {value!r}; return a number or None")
+            values[figure.name] = value
+        return replace(result, figures=values)
+
+    def note(self, monitor: str, outcome: Finding | Action | Sample) -> None:
+        """Record a finding, an applied action with its finding, or a sample in the history.
 
         Raises:
             DataError: a file cannot be written.

@@ -12,6 +12,7 @@ from ctckit.engine.apply import Adjustments
 from ctckit.engine.step import StepOutcome
 from ctckit.errors import CheckpointError
 from ctckit.interfaces import Model, Stateful
+from ctckit.record.history import Best
 
 
 class Saved(Protocol):
@@ -52,15 +53,6 @@ class EpochTotals:
         ):
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value
-
-
-@dataclass(frozen=True, slots=True)
-class Best:
-    """The best epoch so far; never a collapsed one."""
-
-    epoch: int
-    val_wer: float
-    val_loss: float
 
 
 @dataclass(slots=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ctckit.actions import Action
 from ctckit.errors import DataError
-from ctckit.types import EpochResult, Finding, Scores
+from ctckit.record.epoch import Epoch
+from ctckit.record.figures import FIGURES, described_table
+from ctckit.types import Figure, Finding, Sample
 
 HISTORY = "history.jsonl"
 """In the folder of a run."""
@@ -20,7 +23,7 @@ HISTORY = "history.jsonl"
 class History:
     """What happened in a run, as JSON lines that are appended to and cut back to what a checkpoint knows of.
 
-    Each row has a ``kind``: run (the provenance, first), resume, epoch, finding, action, end, test.
+    Each row has a ``kind``: run (the provenance, first), resume, epoch, finding, action, sample, end, test.
 
     Args:
         path: the file; created with its first row.
@@ -58,88 +61,18 @@ class History:
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written: {error.strerror}; make room and resume") from error
 
-    def note(self, epoch: int, monitor: str, outcome: Finding | Action) -> None:
-        """Write a finding, or an applied action with its finding; epoch 0 is before the first step.
+    def note(self, epoch: int, monitor: str, outcome: Finding | Action | Sample) -> None:
+        """Write a finding, an applied action with its finding, or a sample; epoch 0 is before the first step.
 
         Raises:
             DataError: the file cannot be written.
         """
         if isinstance(outcome, Action):
             self.append("action", epoch=epoch, monitor=monitor, **action_row(outcome))
+        elif isinstance(outcome, Sample):
+            self.append("sample", epoch=epoch, monitor=monitor, **asdict(outcome))
         else:
             self.append("finding", epoch=epoch, monitor=monitor, **finding_row(outcome))
-
-
-def score_row(scores: Scores) -> dict[str, Any]:
-    """Flatten the scores of a corpus."""
-    return {
-        "loss": scores.loss,
-        "wer": scores.wer,
-        "blank_ratio": scores.blank_ratio,
-        "raw_blank_ratio": scores.raw_blank_ratio,
-        "blank_reference": scores.blank_reference,
-        "blank_mass": scores.blank_mass,
-        "unique_nonblank": scores.unique_nonblank,
-        "label_coverage": scores.label_coverage,
-        "substitutions": scores.substitutions,
-        "deletions": scores.deletions,
-        "insertions": scores.insertions,
-        "reference_tokens": scores.reference_tokens,
-        "utterances": scores.utterances,
-        "deletion_rate": scores.deletion_rate,
-        "insertion_rate": scores.insertion_rate,
-        "length_ratio": scores.length_ratio,
-        "empty_share": scores.empty_share,
-        "sentence_error_rate": scores.sentence_error_rate,
-        "infeasible": scores.infeasible,
-        "entropy": scores.entropy,
-        **{f"coverage_{band}": share for band, share in scores.coverage_by_frequency.items()},
-        "collapsed": scores.collapsed,
-    }
-
-
-def epoch_row(result: EpochResult) -> dict[str, Any]:
-    """Flatten an epoch into the columns of its row.
-
-    The founding document's names come as it has them: train_loss, val_loss, val_wer, blank_ratio,
-    unique_nonblank, overfit_ratio. Scores without a prefix are those of dev.
-    """
-    at = result.at
-    val = score_row(result.val)
-    return {
-        # first, so that no head's name can take the place of a column of ours
-        **{f"{name}_loss": loss for name, loss in result.auxiliary_losses.items()},
-        **{f"{name}_term": term for name, term in result.terms.items()},
-        "epoch": at.epoch,
-        "phase": at.phase,
-        "phase_epoch": at.phase_epoch,
-        "update": at.update,
-        "frames": at.frames,
-        "train_loss": result.train_loss,
-        "train_eval_loss": result.train.loss,
-        "train_wer": result.train.wer,
-        "train_infeasible": result.train.infeasible,
-        "val_loss": val.pop("loss"),
-        "val_wer": val.pop("wer"),
-        **val,
-        "overfit_ratio": result.overfit_ratio,
-        "plateau_loss": result.plateau_loss,
-        "on_plateau": result.on_plateau,
-        "gradient_norm": result.gradient_norm,
-        "module_gradients": dict(result.module_gradients),
-        "module_weights": dict(result.module_weights),
-        "blank_bias": result.blank_bias,
-        "blank_bias_start": result.blank_bias_start,
-        "blank_bias_drift": result.blank_bias_drift,
-        "learning_rate": result.learning_rate,
-        "shift": result.shift,
-        "domain": result.domain,
-        "dropout": result.dropout,
-        "max_frames": result.max_frames,
-        "clips": result.clips,
-        "cropped": result.cropped,
-        "seconds": result.seconds,
-    }
 
 
 def finding_row(finding: Finding) -> dict[str, Any]:
@@ -158,6 +91,367 @@ def action_row(action: Action) -> dict[str, Any]:
     """Flatten an action with the finding behind it."""
     values = {name: getattr(action, name) for name in action.__dataclass_fields__ if name != "finding"}
     return {"action": type(action).__name__, **values, "finding": finding_row(action.finding)}
+
+
+RESUMABLE = frozenset({"interrupted", "out of time", "out of updates"})
+"""Reasons of a closing row after which the run can be resumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSpan:
+    """A phase, planned or seen.
+
+    Attributes:
+        name: of the phase.
+        planned: epochs that the configuration gives it, or None if it does not say.
+        epochs: the finished ones; empty if the run has not come so far.
+    """
+
+    name: str
+    planned: int | None
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was noted beside the epochs: a finding, an action with its finding, or a resumption.
+
+    Attributes:
+        kind: finding, action or resume.
+        epoch: after which it was noted.
+        monitor: that reported it.
+        finding: what was found; None for a resumption.
+        action: what was done; empty where nothing was.
+        values: parameters of the action.
+    """
+
+    kind: str
+    epoch: int
+    monitor: str = ""
+    finding: Finding | None = None
+    action: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSample:
+    """A decoded clip as it was after an epoch."""
+
+    epoch: int
+    sample: Sample
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusScores:
+    """Scores of a corpus after training.
+
+    Attributes:
+        corpus: its path, as the run was given it.
+        scores: of the epoch that was tested; the figures that an epoch has of dev are those of this corpus.
+        unknown: tokens of it that training never saw.
+    """
+
+    corpus: str
+    scores: Epoch
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A run as far as its history tells it.
+
+    Attributes:
+        name: of the run's folder, or of a foreign file.
+        epochs: in order.
+        provenance: the first row, without the configuration and the list of clips left out.
+        config: the configuration, empty where the history holds none.
+        dropped: ids of training clips left out because they have no CTC path.
+        phases: in the order of the configuration.
+        events: findings, actions and resumptions in the order of the history.
+        samples: decoded clips, in order.
+        ending: the closing row, or None while there is none.
+        tests: scores of corpora after training.
+        table: the figures that the history knows.
+        unknown_rows: rows of kinds that this version knows nothing of, counted by kind.
+        notes: what was assumed while reading a foreign history, a sentence each.
+        foreign: whether another program wrote it.
+    """
+
+    name: str
+    epochs: tuple[Epoch, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    phases: tuple[PhaseSpan, ...] = ()
+    events: tuple[Event, ...] = ()
+    samples: tuple[KeptSample, ...] = ()
+    ending: Mapping[str, Any] | None = None
+    tests: tuple[CorpusScores, ...] = ()
+    table: Mapping[str, Figure] = field(default_factory=lambda: FIGURES)
+    unknown_rows: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    foreign: bool = False
+
+    @property
+    def planned_epochs(self) -> int | None:
+        """Epochs that the configuration plans, or None if it does not say."""
+        return sum(phase.planned for phase in self.phases if phase.planned is not None) or None
+
+    @property
+    def plateau_loss(self) -> float | None:
+        """The unigram plateau of the training corpus, nats per token."""
+        value = self.provenance.get("plateau_loss")
+        if isinstance(value, (int, float)):
+            return float(value)
+        return self.epochs[-1].plateau_loss if self.epochs else None
+
+    @property
+    def first_escape(self) -> Epoch | None:
+        """The first epoch off the plateau, whether or not it was the last time."""
+        return next((epoch for epoch in self.epochs if epoch.on_plateau is False), None)
+
+    @property
+    def last_on_plateau(self) -> Epoch | None:
+        """The last epoch on the plateau."""
+        return next((epoch for epoch in reversed(self.epochs) if epoch.on_plateau is not False), None)
+
+    @property
+    def left_plateau(self) -> Epoch | None:
+        """The epoch from which on no epoch is on the plateau, or None while the last one is."""
+        last = self.last_on_plateau
+        return next((epoch for epoch in self.epochs if last is None or epoch.epoch > last.epoch), None)
+
+    @property
+    def best(self) -> Epoch | None:
+        """The best epoch, by the rule of the training loop; None while there is none."""
+        best: Best | None = None
+        found = None
+        for epoch in self.epochs:
+            better = better_epoch(epoch, best)
+            if better is not None:
+                best, found = better, epoch
+        return found
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more epochs may come: there is no closing row, or it says that the run can be resumed."""
+        return self.ending is None or self.ending.get("reason") in RESUMABLE
+
+    @property
+    def all_collapsed(self) -> bool:
+        """Whether there are epochs, and next to nothing was emitted in any of them."""
+        return bool(self.epochs) and all(epoch.collapsed for epoch in self.epochs)
+
+    @property
+    def target_wer(self) -> float | None:
+        """Word error rate at which the run counts as successful, per cent."""
+        value = self.config.get("target_wer", (self.ending or {}).get("target_wer"))
+        return float(value) if isinstance(value, (int, float)) else None
+
+    @property
+    def target_reached(self) -> bool | None:
+        """Whether the best epoch reaches the target; None where there is no target."""
+        if self.target_wer is None:
+            return None
+        return self.best is not None and self.best.val_wer is not None and self.best.val_wer <= self.target_wer
+
+    @property
+    def actions(self) -> tuple[Event, ...]:
+        """What monitors had done."""
+        return tuple(event for event in self.events if event.kind == "action")
+
+    @property
+    def resumed(self) -> tuple[int, ...]:
+        """Epochs at which the run was resumed."""
+        return tuple(event.epoch for event in self.events if event.kind == "resume")
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best epoch so far; never a collapsed one, never one on the unigram plateau."""
+
+    epoch: int
+    val_wer: float
+    val_loss: float
+
+
+def better_epoch(epoch: Epoch, best: Best | None) -> Best | None:
+    """Return an epoch as the best if it is: fewer word errors, then lower loss.
+
+    A collapsed epoch never is, nor one that has not left the unigram plateau, whatever it emits.
+    """
+    if epoch.collapsed or epoch.on_plateau is True or epoch.val_wer is None:
+        return None
+    loss = math.inf if epoch.val_loss is None else epoch.val_loss
+    if best is not None and (epoch.val_wer, loss) >= (best.val_wer, best.val_loss):
+        return None
+    return Best(epoch.epoch, epoch.val_wer, loss)
+
+
+def read_history(run: Path) -> Recorded:
+    """Read the history of a run.
+
+    Args:
+        run: the run's folder, or its ``history.jsonl``.
+
+    Raises:
+        DataError: missing, empty or not the history of a run; names the file, the line and the reason.
+    """
+    path = run if run.is_file() else run / HISTORY
+    return recorded(read_rows(path), path)
+
+
+def recorded(rows: Sequence[Mapping[str, Any]], path: Path) -> Recorded:
+    """Put the rows of a history together.
+
+    Args:
+        rows: as ``read_rows`` returns them; row ``n`` is line ``n + 1``.
+        path: of the history, for messages and for the name of the run.
+
+    Raises:
+        DataError: the rows are not those of a run.
+    """
+    if rows[0]["kind"] != "run":
+        raise DataError(
+            f"{path}, line 1: starts with a row '{rows[0]['kind']}', not 'run'; not the history of a run"
+        )
+    table = described_table(rows[0].get("figures"), f"{path}, line 1")
+    epochs: dict[int, Epoch] = {}
+    events: list[Event] = []
+    samples: list[KeptSample] = []
+    tests: list[CorpusScores] = []
+    unknown: dict[str, int] = {}
+    ending: Mapping[str, Any] | None = None
+    for number, values in enumerate(rows[1:], 2):
+        row = _Row(values, f"{path}, line {number}")
+        match row.kind:
+            case "epoch":
+                epoch = Epoch.from_row(values, row.place, table)
+                epochs[epoch.epoch] = epoch
+                ending = None
+            case "finding":
+                finding = row.finding()
+                if finding.evidence.keys() >= {"clip", "target", "predicted"}:
+                    # how ctckit 0.1.0 wrote samples
+                    sides = (str(finding.evidence[side]).split() for side in ("target", "predicted"))
+                    samples.append(
+                        KeptSample(row.integer("epoch"), Sample(str(finding.evidence["clip"]), *map(tuple, sides)))
+                    )
+                else:
+                    events.append(Event("finding", row.integer("epoch"), row.text("monitor"), finding))
+            case "action":
+                events.append(row.action())
+            case "sample":
+                samples.append(
+                    KeptSample(
+                        row.integer("epoch"),
+                        Sample(row.text("clip"), row.tokens("reference"), row.tokens("hypothesis")),
+                    )
+                )
+            case "resume":
+                events.append(Event("resume", row.integer("epoch")))
+                ending = None
+            case "end":
+                ending = values
+            case "test":
+                renamed = {
+                    {"wer": "val_wer", "loss": "val_loss"}.get(key, key): item for key, item in values.items()
+                }
+                tests.append(
+                    CorpusScores(
+                        row.text("corpus"), Epoch.from_row(renamed, row.place, table), row.tokens("unknown")
+                    )
+                )
+            case kind:
+                unknown[kind] = unknown.get(kind, 0) + 1
+    ordered = tuple(epochs[number] for number in sorted(epochs))
+    config = rows[0].get("config")
+    config = config if isinstance(config, Mapping) else {}
+    return Recorded(
+        name=path.resolve().parent.name,
+        epochs=ordered,
+        provenance={
+            key: value for key, value in rows[0].items() if key not in ("kind", "config", "dropped", "figures")
+        },
+        config=config,
+        dropped=_Row(rows[0], f"{path}, line 1").tokens("dropped"),
+        phases=_phases(config, ordered),
+        events=tuple(events),
+        samples=tuple(samples),
+        ending=ending,
+        tests=tuple(tests),
+        table=table,
+        unknown_rows=unknown,
+    )
+
+
+def _phases(config: Mapping[str, Any], epochs: Sequence[Epoch]) -> tuple[PhaseSpan, ...]:
+    settings = config.get("phases")
+    planned: dict[str, int | None] = {}
+    if isinstance(settings, Mapping):
+        for name, phase in settings.items():
+            count = phase.get("epochs") if isinstance(phase, Mapping) else None
+            planned[name] = count if isinstance(count, int) else None
+    for epoch in epochs:
+        planned.setdefault(epoch.phase, None)
+    return tuple(
+        PhaseSpan(name, count, tuple(epoch for epoch in epochs if epoch.phase == name))
+        for name, count in planned.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row, with checks that name the line."""
+
+    values: Mapping[str, Any]
+    place: str
+
+    @property
+    def kind(self) -> str:
+        return str(self.values["kind"])
+
+    def integer(self, key: str) -> int:
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise DataError(f"{self.place}: '{key}' is {json.dumps(value)}, not a whole number")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.values.get(key)
+        return "" if value is None else str(value)
+
+    def tokens(self, key: str) -> tuple[str, ...]:
+        value = self.values.get(key)
+        return tuple(map(str, value)) if isinstance(value, list) else ()
+
+    def table(self, key: str) -> Mapping[str, Any]:
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, dict):
+            raise DataError(f"{self.place}: '{key}' is {json.dumps(value)}, not an object")
+        return value or {}
+
+    def finding(self) -> Finding:
+        severity = self.text("severity")
+        return Finding(
+            rule=self.text("rule"),
+            severity=severity if severity in ("warning", "error") else "info",  # type: ignore[arg-type]
+            message=self.text("message"),
+            evidence=self.table("evidence"),
+            advice=self.text("advice"),
+            source=self.text("source"),
+        )
+
+    def action(self) -> Event:
+        known = ("kind", "epoch", "monitor", "action", "finding")
+        return Event(
+            kind="action",
+            epoch=self.integer("epoch"),
+            monitor=self.text("monitor"),
+            finding=_Row(self.table("finding"), self.place).finding(),
+            action=self.text("action"),
+            values={key: value for key, value in self.values.items() if key not in known},
+        )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -10,10 +10,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ctckit.record.epoch import Epoch
+from ctckit.record.history import Recorded
 from ctckit.report import page, plots
-from ctckit.report.charts import LOSS_CEILING, WER_CEILING
-from ctckit.report.html import Figure, text
-from ctckit.report.summary import Epoch, Summary
+from ctckit.report.charts import LOSS_CEILING, error_ceiling
+from ctckit.report.html import Drawn, text
+from ctckit.types import DASH, Figure
 
 STYLES = "abdefc"
 """Of the lines, by run; as many runs can be told apart."""
@@ -26,90 +28,62 @@ CELL = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """A column of the history that curves are drawn of.
-
-    Attributes:
-        key: its name in the history.
-        title: of the chart.
-        unit: of its axis.
-        column: its value in an epoch.
-        digits: after the point, in the text.
-        note: how to read it.
-    """
-
-    key: str
-    title: str
-    unit: str
-    column: Callable[[Epoch], float | None]
-    digits: int
-    note: str
-
-
-METRICS = (
-    Metric("val_wer", "WER on dev", "%", lambda e: e.dev.wer, 1, "Of the epochs; the table scores the best ones."),
-    Metric(
-        "train_eval_loss",
-        "Training loss",
-        "nats per token",
-        lambda e: e.train_eval_loss,
-        3,
-        "In evaluation mode. The dashed line is the unigram plateau, the best that ignores the input.",
-    ),
-    Metric("val_loss", "Dev loss", "nats per token", lambda e: e.dev.loss, 3, "Under each run's own logit shift."),
-    Metric(
-        "blank_ratio",
-        "Blank frames on dev",
-        "%",
-        lambda e: e.dev.blank_ratio,
-        1,
-        "The dashed line is 1 - U/T, the share of perfect one-frame spikes: near it is healthy.",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
     """A run in the table above the curves.
 
     Attributes:
         name: as it was called for.
         cells: by column, formatted.
-        summary: None where there is no history, as for a checkpoint alone.
+        recorded: None where there is no history, as for a checkpoint alone.
     """
 
     name: str
     cells: Mapping[str, str]
-    summary: Summary | None
+    recorded: Recorded | None
 
 
-def curves(summary: Summary) -> dict[str, list[Any]]:
+def compared_by(runs: Sequence[Compared]) -> list[Figure]:
+    """Return the figures that curves are drawn of: those of the runs' tables that say so."""
+    tables = [run.recorded.table for run in runs if run.recorded is not None]
+    return list({name: one for table in tables for name, one in table.items() if one.curve}.values())
+
+
+def curves(run: Recorded) -> dict[str, list[Any]]:
     """Return the curves of a run as values of JSON, one value an epoch."""
-    found: dict[str, list[Any]] = {"epoch": [epoch.epoch for epoch in summary.epochs]}
-    found |= {metric.key: [metric.column(epoch) for epoch in summary.epochs] for metric in METRICS}
-    return found | {"on_plateau": [epoch.on_plateau for epoch in summary.epochs]}
+    found: dict[str, list[Any]] = {"epoch": [epoch.epoch for epoch in run.epochs]}
+    shown = [figure.name for figure in run.table.values() if figure.curve]
+    found |= {name: [epoch.value(name) for epoch in run.epochs] for name in shown}
+    return found | {"on_plateau": [epoch.on_plateau for epoch in run.epochs]}
 
 
 def lines(runs: Sequence[Compared]) -> list[str]:
-    """Write the curves as text: by metric, the runs under one another, at the same epochs."""
-    known = [(run.name, run.summary) for run in runs if run.summary is not None and run.summary.epochs]
+    """Write the curves as text: by figure, the runs under one another, at the same epochs."""
+    known = _known(runs)
     if not known:
         return []
-    shown = some_epochs(max(summary.epochs[-1].epoch for _, summary in known))
-    width = max(len(name) for name, _ in known) + 2
+    shown = some_epochs(max(run.epochs[-1].epoch for _, run in known))
+    width = max(len(name) for name, _ in known) + 4
     found = ["epoch".ljust(width) + "".join(f"{epoch:{CELL}d}" for epoch in shown)]
-    for metric in METRICS:
-        found.append(f"{metric.title}, {metric.unit}")
-        for name, summary in known:
-            at = {epoch.epoch: metric.column(epoch) for epoch in summary.epochs}
-            cells = ("-" if (value := at.get(epoch)) is None else f"{value:.{metric.digits}f}" for epoch in shown)
-            found.append(f"  {name}".ljust(width) + "".join(f"{cell:>{CELL}}" for cell in cells))
-    found.append("On the unigram plateau")
-    for name, summary in known:
-        on = {epoch.epoch: "yes" if epoch.on_plateau else "no" for epoch in summary.epochs}
-        cells = (on.get(epoch, "-") for epoch in shown)
-        found.append(f"  {name}".ljust(width) + "".join(f"{cell:>{CELL}}" for cell in cells))
+
+    def rows(title: str, cell: Callable[[Epoch], str]) -> Iterator[str]:
+        yield title
+        for name, run in known:
+            at = {epoch.epoch: cell(epoch) for epoch in run.epochs}
+            cells = (at.get(epoch, "-").replace(DASH, "-") for epoch in shown)
+            yield f"  {name}".ljust(width) + "".join(f"{text:>{CELL}}" for text in cells)
+
+    for figure in compared_by(runs):
+        title = f"{figure.title}, {figure.unit}" if figure.unit else figure.title
+        found += rows(title, lambda epoch, f=figure: f.text(epoch.value(f.name)))  # type: ignore[misc]
+    found += rows("On the unigram plateau", on_plateau)
     return found
+
+
+def on_plateau(epoch: Epoch) -> str:
+    """Say where an epoch stands beside the plateau."""
+    if epoch.on_plateau is None:
+        return "-"
+    return "above" if epoch.above_plateau else "yes" if epoch.on_plateau else "no"
 
 
 def some_epochs(last: int) -> list[int]:
@@ -123,37 +97,39 @@ def some_epochs(last: int) -> list[int]:
     return chosen
 
 
+def _known(runs: Sequence[Compared]) -> list[tuple[str, Recorded]]:
+    return [(run.name, run.recorded) for run in runs if run.recorded is not None and run.recorded.epochs]
+
+
 def charts(runs: Sequence[Compared]) -> tuple[list[int], list[plots.Chart]]:
-    """Build the charts of several runs: the epochs that any of them has, and one chart a metric."""
-    known = [(run.name, run.summary) for run in runs if run.summary is not None and run.summary.epochs]
-    epochs = sorted({epoch.epoch for _, summary in known for epoch in summary.epochs})
+    """Build the charts of several runs: the epochs that any of them has, and one chart a figure."""
+    known = _known(runs)
+    epochs = sorted({epoch.epoch for _, run in known for epoch in run.epochs})
     if not known:
         return [], []
-    first = known[0][1]
-    plateau, blank = first.plateau_loss, first.epochs[-1].dev.blank_reference
-    references = {
-        "train_eval_loss": plots.Series("unigram plateau", (plateau,) * len(epochs), "reference"),
-        "val_loss": plots.Series("unigram plateau", (plateau,) * len(epochs), "reference"),
-        "blank_ratio": plots.Series("1 - U/T", (blank,) * len(epochs), "reference"),
-    }
+    errors = [[epoch.val_wer for epoch in run.epochs if epoch.val_wer is not None] for _, run in known]
+    plateau = max((run.plateau_loss or 0.0 for _, run in known), default=0.0)
     loss_ceiling = LOSS_CEILING * plateau if plateau else None
-    ceilings = {"val_wer": WER_CEILING, "train_eval_loss": loss_ceiling, "val_loss": loss_ceiling}
+    ceilings = {
+        "val_wer": max(map(error_ceiling, errors)),
+        "train_eval_loss": loss_ceiling,
+        "val_loss": loss_ceiling,
+    }
     drawn = []
-    for metric in METRICS:
+    for figure in compared_by(runs):
         series = []
-        for style, (name, summary) in zip(STYLES, known, strict=False):
-            at = {epoch.epoch: metric.column(epoch) for epoch in summary.epochs}
+        for style, (name, run) in zip(STYLES, known, strict=False):
+            at = {epoch.epoch: epoch.value(figure.name) for epoch in run.epochs}
             series.append(plots.Series(name, tuple(at.get(epoch) for epoch in epochs), style))
-        if metric.key in references:
-            series.append(references[metric.key])
+        series += _references(figure.name, known, len(epochs))
         chart = plots.Chart(
-            metric.key,
-            metric.title,
-            metric.unit,
-            metric.note,
+            figure.name,
+            figure.title,
+            figure.unit or "value",
+            NOTES.get(figure.name, figure.note),
             tuple(series),
-            floor=None if metric.key == "blank_ratio" else 0.0,
-            ceiling=ceilings.get(metric.key),
+            floor=0.0 if figure.name in ceilings else None,
+            ceiling=ceilings.get(figure.name),
             wide=True,
         )
         if any(one.present for one in series if one.style != "reference"):
@@ -161,9 +137,34 @@ def charts(runs: Sequence[Compared]) -> tuple[list[int], list[plots.Chart]]:
     return epochs, drawn
 
 
+NOTES = {
+    "val_wer": "Of the epochs; the table scores the best ones.",
+    "train_eval_loss": "In evaluation mode. A dashed line is a unigram plateau, the best that ignores the input.",
+    "val_loss": "Under each run's own logit shift.",
+    "blank_ratio": "A dashed line is 1 - U/T, the share of perfect one-frame spikes: near it is healthy.",
+}
+
+
+def _references(figure: str, known: Sequence[tuple[str, Recorded]], epochs: int) -> list[plots.Series]:
+    """Draw what a figure is held against, once where all runs have the same, else each with its run's name."""
+    values: dict[str, float | None] = {}
+    title = ""
+    if figure in ("train_eval_loss", "val_loss"):
+        title, values = "unigram plateau", {name: run.plateau_loss for name, run in known}
+    elif figure == "blank_ratio":
+        title, values = "1 - U/T", {name: run.epochs[-1].blank_reference for name, run in known}
+    same = len({None if value is None else round(value, 6) for value in values.values()}) == 1
+    named = (
+        {title: next(iter(values.values()))} if same else {f"{title} of {name}": v for name, v in values.items()}
+    )
+    return [
+        plots.Series(name, (value,) * epochs, "reference") for name, value in named.items() if value is not None
+    ]
+
+
 def differing_settings(runs: Sequence[Compared]) -> list[tuple[str, list[str]]]:
     """Return the settings that are not the same in all runs: the key, and the value in each."""
-    flat = [dict(_leaves(run.summary.config)) if run.summary is not None else {} for run in runs]
+    flat = [dict(_leaves(run.recorded.config)) if run.recorded is not None else {} for run in runs]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     rows = [(key, [_setting(settings.get(key, "-")) for settings in flat]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
@@ -180,7 +181,7 @@ def render(runs: Sequence[Compared], caption: str) -> str:
     marks = [
         plots.Mark(left.epoch, "escape", f"{run.name} left the plateau in epoch {left.epoch}")
         for run in runs
-        if run.summary is not None and (left := run.summary.left_plateau) is not None
+        if run.recorded is not None and (left := run.recorded.left_plateau) is not None
     ]
     return page.fill(
         "comparison.html",
@@ -189,7 +190,7 @@ def render(runs: Sequence[Compared], caption: str) -> str:
         columns=list(runs[0].cells),
         settings=differing_settings(runs),
         figures=[
-            Figure(
+            Drawn(
                 chart,
                 # everything that comes from data is escaped where the chart is drawn
                 Markup(plots.draw(chart, epochs, (), marks)),

@@ -23,7 +23,7 @@ from ctckit.parameters import GIVEN, construct, parameters_of
 from ctckit.testing.contract import INTERFACES, Clause, ContractError, Subject
 from ctckit.testing.likeness import attributes_of, difference, same
 from ctckit.testing.scenario import make_step, play, script, term_of
-from ctckit.types import Auxiliary, Emissions, EpochResult, Finding, Progress
+from ctckit.types import Auxiliary, Emissions, EpochResult, Finding, Progress, Sample
 
 NEAR = 0.8
 """Likeness from which on a method's name counts as a misspelling of one that ctckit calls."""
@@ -325,7 +325,7 @@ REGULARIZER: tuple[Clause, ...] = (
 
 
 def returns_findings_and_actions_only(subject: Subject) -> None:
-    """``observe`` returns a list or tuple of findings and of actions that can be applied."""
+    """``observe`` returns a list or tuple of findings, of actions that can be applied, and of samples."""
     component = subject.make()
     for epoch in _epochs():
         outcomes = component.observe(epoch)
@@ -335,10 +335,12 @@ def returns_findings_and_actions_only(subject: Subject) -> None:
                 "expected a list of findings and actions"
             )
         for outcome in outcomes:
+            if isinstance(outcome, Sample):
+                continue
             if not isinstance(outcome, (Finding, Action)):
                 raise ContractError(
                     f"observe returned a {type(outcome).__name__} in its list in epoch {epoch.at.epoch}, "
-                    "expected Finding or Action"
+                    "expected Finding, Action or Sample"
                 )
             _finding_is_complete(outcome.finding if isinstance(outcome, Action) else outcome)
             if isinstance(outcome, Action):

@@ -1,6 +1,6 @@
 """First-party plugin: cures against blank collapse that the literature names, each a component to be measured.
 
-The page "Cures" of the documentation says what each did on real data. The annealed path penalty and the start
+docs/cures.md says what each did on real data. The annealed path penalty and the start
 value of the bias are among the penalties of ``hierarchical_fixed``; the auxiliary CTC head is a parameter of its
 model, the length curriculum a setting of a phase.
 """

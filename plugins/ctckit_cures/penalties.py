@@ -15,7 +15,7 @@ from ctckit import BLANK, Emissions, EpochResult, Progress, StepResult
 class BlankMassController(ctckit.Penalty):
     """Holds the blank down only while its mean posterior is above a target: a one-sided controller.
 
-    After each step ``b <- clip(b - gain * (mean p_blank - target), strongest, 0)`` (diagnosis review, section 1).
+    After each step ``b <- clip(b - gain * (mean p_blank - target), strongest, 0)`` (docs/founding-document.md C1).
 
     Args:
         target: mean blank posterior aimed at, between 0 and 1. It must lie above the share of frames that hold no

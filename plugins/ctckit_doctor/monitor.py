@@ -1,17 +1,18 @@
-"""Watches a run: its state on every change, the founding document's red flags, triggers and contingency."""
+"""Watches a run: its state on every change, the founding document's red flags, and what else its figures show."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import ctckit
 from ctckit import (
     Action,
+    Epoch,
     EpochResult,
     Finding,
-    Observation,
+    Sample,
     ScaleLearningRate,
     SetDropout,
     ShiftPenalty,
@@ -19,40 +20,32 @@ from ctckit import (
     StopTraining,
 )
 
-Mode = Literal["off", "advise", "act"]
-Report = Literal["off", "advise"]
-
-ACTS_ON_INFO = frozenset({"wer_stalls"})
-"""Rules whose findings are notes and still have an action; any other note says that nothing is wrong."""
-
 LARGEST_DROPOUT = 0.5
+
+STATE = "state"
+"""What ``off`` calls the report of a run's state."""
+
+Act = Callable[["Doctor", Finding, Epoch], Sequence[Action]]
 
 
 @dataclass
 class Doctor(ctckit.Monitor):
-    """Reports the state of a run and the document's red flags; with ``act`` it does what the document asks for.
+    """Reports the state of a run and what its figures show; rules in ``act`` do what the document asks for.
 
-    Each rule is ``off``, ``advise`` (a finding when it begins to hold) or ``act`` (the document's action as well,
-    and again after ``patience`` epochs while the rule holds). A rule that holds but is explained by the reference
-    ``1 - U/T``, or by falling word errors, is a note and is not acted on. Everything advises by default, because
-    the document's remedies strengthen the penalty where measurements say that the front end is at fault.
+    Every rule advises (a finding when it begins to hold) unless it is named in ``off``. A rule in ``act`` has the
+    document's action as well, and again after ``patience`` epochs while it holds. A rule that holds but is
+    explained by the reference ``1 - U/T``, or by falling word errors, is a note and is not acted on. Nothing acts
+    by default, because the document's remedies strengthen the penalty where measurements say that the front end is
+    at fault. ``ctckit.rules()`` lists the rules; docs/founding-document.md 5.2, 7.2 has the document's.
+
+    Actions: ``blank_ratio_high``, ``blank_excess``, ``overfit_ratio_high`` and ``few_labels`` stop the run,
+    ``val_loss_rising`` ends the phase, ``blank_falls_slowly`` shifts the penalty by ``penalty_step``,
+    ``wer_stalls`` multiplies the learning rate by ``rate_factor``, ``fits_without_generalising`` adds
+    ``dropout_step``, and ``contingency`` sets the penalty to -5 and the dropout to 0.05.
 
     Attributes:
-        state: state of the run, on every change.
-        blank_ratio_high: more than 90 % blanks after epoch 10; stops the run.
-        blank_excess: more blanks than one-frame spikes have, and half of the labels deleted; stops the run.
-        val_loss_rising: dev loss up three epochs in a row; ends the phase.
-        overfit_ratio_high: dev loss more than 10 times the training loss; stops the run.
-        few_labels: fewer than 100 of 966 labels emitted after epoch 15; stops the run.
-        blank_falls_slowly: less than a point of blank share in 5 epochs; shifts the penalty by ``penalty_step``.
-        wer_stalls: word errors not better for 5 epochs, off the plateau; multiplies the learning rate by
-            ``rate_factor``.
-        fits_without_generalising: training loss below 0.5 and dev loss above 5; adds ``dropout_step``.
-        contingency: more than 80 % blanks at epoch 15; penalty -5 and dropout 0.05, as section 7.2 has it.
-        vanishing_gradient: next to no gradient reaches a part of the model; advice alone, as for the next three.
-        idle_module: a part of the model that no loss reaches in this phase.
-        hidden_losses: clips without a CTC path, whose infinite losses are left out.
-        bias_learnt_away: a start bias of the blank that training has made up for.
+        act: rules that act.
+        off: rules that are silent; ``state`` is the report of the state.
         penalty_step: nats, negative.
         rate_factor: between 0 and 1.
         dropout_step: added up to 0.5.
@@ -61,20 +54,8 @@ class Doctor(ctckit.Monitor):
 
     STATE: ClassVar[tuple[str, ...]] = ("course", "holding", "acted", "reported")
 
-    state: Report = "advise"
-    blank_ratio_high: Mode = "advise"
-    blank_excess: Mode = "advise"
-    val_loss_rising: Mode = "advise"
-    overfit_ratio_high: Mode = "advise"
-    few_labels: Mode = "advise"
-    blank_falls_slowly: Mode = "advise"
-    wer_stalls: Mode = "advise"
-    fits_without_generalising: Mode = "advise"
-    contingency: Mode = "advise"
-    vanishing_gradient: Report = "advise"
-    idle_module: Report = "advise"
-    hidden_losses: Report = "advise"
-    bias_learnt_away: Report = "advise"
+    act: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
     penalty_step: float = -0.5
     rate_factor: float = 0.3
     dropout_step: float = 0.05
@@ -92,19 +73,20 @@ class Doctor(ctckit.Monitor):
             )
         if self.patience < 1:
             raise ValueError(f"patience is {self.patience}; it must be at least 1")
+        _refuse_unknown("act", self.act, tuple(ACTIONS))
+        _refuse_unknown("off", self.off, (STATE, *ctckit.rules()))
 
-    def observe(self, epoch: EpochResult) -> Sequence[Finding | Action]:
-        """Report what has changed, and ask for what is switched to ``act``."""
-        now = ctckit.observation_of(epoch)
+    def observe(self, epoch: EpochResult) -> Sequence[Finding | Action | Sample]:
+        """Report what has changed, and ask for what is to act."""
+        now = Epoch.of(epoch)
         self.course.add(now)
-        outcomes: list[Finding | Action] = []
-        if self.state != "off":
+        outcomes: list[Finding | Action | Sample] = []
+        if STATE not in self.off:
             outcomes += self._state(epoch.at.epochs)
         found = ctckit.red_flags(self.course.past) + ctckit.notices(self.course.past)
-        modes = self._modes()
-        flags = {flag.rule: flag for flag in found if modes[flag.rule] != "off"}
+        flags = {flag.rule: flag for flag in found if flag.rule not in self.off}
         for rule, flag in flags.items():
-            actions = self._actions(flag, now) if self._due(flag, now.epoch) else ()
+            actions = ACTIONS[rule](self, flag, now) if self._due(flag, now.epoch) else ()
             if actions:
                 self.acted[rule] = now.epoch
                 outcomes += actions
@@ -112,23 +94,6 @@ class Doctor(ctckit.Monitor):
                 outcomes.append(flag)
         self.holding = sorted(flags)
         return outcomes
-
-    def _modes(self) -> Mapping[str, Mode]:
-        return {
-            "blank_ratio_high": self.blank_ratio_high,
-            "blank_excess": self.blank_excess,
-            "val_loss_rising": self.val_loss_rising,
-            "overfit_ratio_high": self.overfit_ratio_high,
-            "few_labels": self.few_labels,
-            "blank_falls_slowly": self.blank_falls_slowly,
-            "wer_stalls": self.wer_stalls,
-            "fits_without_generalising": self.fits_without_generalising,
-            "contingency": self.contingency,
-            "vanishing_gradient": self.vanishing_gradient,
-            "idle_module": self.idle_module,
-            "hidden_losses": self.hidden_losses,
-            "bias_learnt_away": self.bias_learnt_away,
-        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the named state as JSON values."""
@@ -149,14 +114,17 @@ class Doctor(ctckit.Monitor):
         self.course = ctckit.Course.from_state_dict(state["course"])
 
     def _state(self, planned: int) -> list[Finding]:
-        found = self.course.diagnose(planned)
+        try:
+            found = self.course.diagnose(planned)
+        except ValueError:  # no epoch has said anything about a state so far
+            return []
         key = [str(found.state), found.severity, found.stalled, found.slow]
         if key == self.reported:
             return []
         self.reported = key
         return [
             Finding(
-                rule="state",
+                rule=STATE,
                 severity=found.severity,
                 message=f"{found.headline} {found.why}",
                 evidence={
@@ -166,27 +134,42 @@ class Doctor(ctckit.Monitor):
                     **found.evidence,
                 },
                 advice="" if found.severity == "info" else "`ctckit diagnose` on this run says what to try",
-                source="diagnosis-review, section 2",
+                source="docs/founding-document.md C2",
             )
         ]
 
     def _due(self, flag: Finding, epoch: int) -> bool:
-        if self._modes()[flag.rule] != "act" or (flag.severity == "info" and flag.rule not in ACTS_ON_INFO):
+        if flag.rule not in self.act or (flag.severity == "info" and flag.rule not in ACTS_ON_NOTES):
             return False
         return flag.rule not in self.acted or epoch - self.acted[flag.rule] >= self.patience
 
-    def _actions(self, flag: Finding, now: Observation) -> Sequence[Action]:
-        match flag.rule:
-            case "val_loss_rising":
-                return (StopPhase(flag),)
-            case "blank_falls_slowly":
-                return (ShiftPenalty(flag, by=self.penalty_step),)
-            case "wer_stalls":
-                return (ScaleLearningRate(flag, factor=self.rate_factor),)
-            case "fits_without_generalising":
-                if now.dropout is None or now.dropout >= LARGEST_DROPOUT:
-                    return ()
-                return (SetDropout(flag, probability=min(now.dropout + self.dropout_step, LARGEST_DROPOUT)),)
-            case "contingency":
-                return (ShiftPenalty(flag, by=-5.0 - (now.shift or 0.0)), SetDropout(flag, probability=0.05))
-        return (StopTraining(flag),)
+    def _more_dropout(self, flag: Finding, now: Epoch) -> Sequence[Action]:
+        if now.dropout is None or now.dropout >= LARGEST_DROPOUT:
+            return ()
+        return (SetDropout(flag, probability=min(now.dropout + self.dropout_step, LARGEST_DROPOUT)),)
+
+
+ACTS_ON_NOTES = frozenset({"wer_stalls"})
+"""Rules whose findings are notes and still have an action; any other note says that nothing is wrong."""
+
+ACTIONS: Mapping[str, Act] = {
+    "blank_ratio_high": lambda _, flag, __: (StopTraining(flag),),
+    "blank_excess": lambda _, flag, __: (StopTraining(flag),),
+    "overfit_ratio_high": lambda _, flag, __: (StopTraining(flag),),
+    "few_labels": lambda _, flag, __: (StopTraining(flag),),
+    "val_loss_rising": lambda _, flag, __: (StopPhase(flag),),
+    "blank_falls_slowly": lambda doctor, flag, _: (ShiftPenalty(flag, by=doctor.penalty_step),),
+    "wer_stalls": lambda doctor, flag, _: (ScaleLearningRate(flag, factor=doctor.rate_factor),),
+    "fits_without_generalising": Doctor._more_dropout,
+    "contingency": lambda _, flag, now: (
+        ShiftPenalty(flag, by=-5.0 - (now.shift or 0.0)),
+        SetDropout(flag, probability=0.05),
+    ),
+}
+"""What each rule of the document that has an action does."""
+
+
+def _refuse_unknown(option: str, named: Sequence[str], known: Sequence[str]) -> None:
+    unknown = [rule for rule in named if rule not in known]
+    if unknown:
+        raise ValueError(f"{option} names '{unknown[0]}'; it takes {', '.join(known)}")

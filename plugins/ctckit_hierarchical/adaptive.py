@@ -3,7 +3,7 @@
 Batches of 4 and the full learning rate from the first step, without dropout and masking, until the unigram
 plateau is behind (the monitor ``end_takeoff`` sees to that); then a cosine with both. The entropy of the paths is
 rewarded throughout. Convolution, subsampling by 4, the frame level as an auxiliary CTC head, no blank penalty.
-The page "Cures" (docs/cures.md) has the measurements.
+docs/cures.md has the measurements.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The recipe ``hierarchical_fixed``: four phases that relax the constraints step by step.
 
-Figures of the founding document's section 4.3; the learning rates of phases 3 and 4, which that section leaves
-out, are those of section 3.3. One thing is added: the frame level stays on as an auxiliary CTC head, because
-measured on real data it does what the penalties were meant to do (README, "What was measured"). The document
-as it stands is ``model.auxiliary_weight=0``.
+The figures are those of the founding document (docs/founding-document.md 4.3); the learning rates of phases 3 and
+4, which are missing there, are those of 3.3. One thing is added: the frame level stays on as an auxiliary CTC
+head, because measured on real data it does what the penalties were meant to do (README, "What was measured").
+The document as it stands is ``model.auxiliary_weight=0``.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ class HierarchicalBiLSTM(ctckit.Model):
     """Temporal convolution, two BiLSTMs, and one projection that serves both levels.
 
     The layout of continuous sign-language recognition (K5-P2-K5-P2, then BiLSTMs, as in VAC, ICCV 2021) and of
-    the founding document. In stage 1 the projection sits on the frame level, in stage 2 on the sequence level;
-    with ``auxiliary_weight`` it also sits on the frame level as a CTC head of its own, with shared weights as
-    in SMKD (ICCV 2021).
+    the founding document (docs/founding-document.md 4.2). In stage 1 the projection sits on the frame level, in
+    stage 2 on the sequence level; with ``auxiliary_weight`` it also sits on the frame level as a CTC head of its
+    own, with shared weights as in SMKD (ICCV 2021).
 
     Args:
         input_size: features of a frame.

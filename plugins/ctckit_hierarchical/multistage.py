@@ -1,4 +1,4 @@
-"""The recipe ``hierarchical_multistage``: the strategy that failed (Parts 1 and 2 of the founding document).
+"""The recipe ``hierarchical_multistage``: the strategy that failed (docs/founding-document.md 2.1).
 
 Kept so that the two can be compared. A bias of -8 on the blank, the frame level alone and then the full model,
 clips cut at 250 frames, constant learning rates, dropout from the start.

@@ -1,6 +1,6 @@
 """Blank penalties: a shift of the blank class by the epoch, in the logit or in the path domain.
 
-What the two domains do, and why a bias is no penalty, is derived in ARCHITECTURE.md.
+What the two domains do, and why a bias is no penalty, is derived in docs/founding-document.md C1.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class Constant(ctckit.Penalty):
 class LinearDecay(ctckit.Penalty):
     """From ``start`` towards ``end`` in equal steps, one an epoch, reaching ``end`` in the last of ``epochs``.
 
-    The founding document's table: -3.0 to -1.5 over 20 epochs, 0.075 an epoch, so -2.925 in epoch 1. Its code
-    returns ``max(end, ...)``, which is -1.5 from epoch 1 on; the clamp belongs on the other side.
+    The table of docs/founding-document.md 3.3: -3.0 to -1.5 over 20 epochs, 0.075 an epoch, so -2.925 in epoch 1.
+    The code in 4.1 there returns ``max(end, ...)``, which is -1.5 from epoch 1 on; the clamp belongs on the other
+    side (docs/founding-document.md C3).
 
     Args:
         start: shift before the first step.
@@ -61,7 +62,7 @@ class LinearDecay(ctckit.Penalty):
 
 @dataclass
 class Table(ctckit.Penalty):
-    """A shift for each stretch of the run's epochs; the default is the table of the document's section 3.2.
+    """A shift for each stretch of the run's epochs; the default is that of docs/founding-document.md 3.2.
 
     Args:
         until: last epoch of each stretch, counted over the whole run, ascending.
@@ -87,8 +88,9 @@ class Table(ctckit.Penalty):
 class BiasInit(ctckit.Penalty):
     """Start the bias of the blank at ``bias`` and leave it to training.
 
-    To the gradient this is the same as a constant logit shift (diagnosis review, section 1), except that the
-    bias is learnt: what the failed strategy of the document does with -8, and a flat start with less.
+    To the gradient this is the same as a constant logit shift (docs/founding-document.md C1), except that the
+    bias is learnt: what the failed strategy does with -8 (docs/founding-document.md 1.1), and a flat start
+    with less.
     """
 
     bias: float = -8.0

@@ -1,7 +1,7 @@
-"""Learning-rate schedules: every row of the founding document's appendix.
+"""Learning-rate schedules: every row of docs/founding-document.md Appendix.
 
-Time is that of the phase. Warmup and plateau move once an epoch, as the document has it; linear and cosine move
-with every batch.
+Time is that of the phase. Warmup and plateau move once an epoch, as the founding document has it; linear and cosine
+move with every batch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Constant(ctckit.Schedule):
 class Warmup(ctckit.Schedule):
     """From ``start_lr`` to ``lr`` in equal steps over the first ``epochs`` epochs, constant afterwards.
 
-    The document's ``get_warmup_lr``: epoch 1 of 5 trains at ``start_lr + (lr - start_lr) / 5``.
+    ``get_warmup_lr`` of docs/founding-document.md 4.1: epoch 1 of 5 trains at ``start_lr + (lr - start_lr) / 5``.
     """
 
     lr: float = 1e-3

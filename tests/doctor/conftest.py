@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ctckit.doctor.observations import Observation
+from ctckit.record.epoch import Epoch
 
-Make = Callable[..., Observation]
+Make = Callable[..., Epoch]
 
 SPIKY = {
     "train_loss": 0.5,
@@ -57,15 +57,15 @@ SILENT = {
 
 @pytest.fixture
 def spiky() -> Make:
-    def make(epoch: int = 20, **changes: Any) -> Observation:
-        return Observation(epoch=epoch, phase="main", domain="logit", **{**SPIKY, **changes})
+    def make(epoch: int = 20, **changes: Any) -> Epoch:
+        return Epoch(epoch=epoch, phase="main", domain="logit", **{**SPIKY, **changes})
 
     return make
 
 
 @pytest.fixture
 def silent(spiky: Make) -> Make:
-    def make(epoch: int = 3, **changes: Any) -> Observation:
+    def make(epoch: int = 3, **changes: Any) -> Epoch:
         return spiky(epoch, **{**SILENT, **changes})
 
     return make

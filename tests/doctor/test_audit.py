@@ -159,7 +159,7 @@ def test_each_planted_fault_fires_its_check(
     assert found[rule]["severity"] == severity
     assert "\n" not in found[rule]["message"]
     assert found[rule]["advice"]
-    assert found[rule]["source"].startswith("diagnosis")
+    assert found[rule]["source"].startswith("docs/founding-document.md ")
 
 
 HARMLESS: list[tuple[str, Corpus, tuple[str, ...]]] = [

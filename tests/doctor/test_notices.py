@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,18 +11,19 @@ import torch
 from torch import Tensor, nn
 
 import ctckit
-from ctckit import Emissions, EpochResult, Finding, observation_of
+from ctckit import Emissions, EpochResult, Finding
 from ctckit.doctor.notices import NOTICES, notices
-from ctckit.doctor.observations import Observation, from_row
 from ctckit.engine.step import parts_of, train_step
 from ctckit.errors import DataError
 from ctckit.loss import Objective
-from ctckit.record.history import epoch_row, finite
+from ctckit.record.epoch import Epoch
+from ctckit.record.figures import epoch_row
+from ctckit.record.history import finite
 from ctckit.testing import make_epoch
 from ctckit.types import Batch
 from ctckit_doctor.monitor import Doctor
 
-Make = Callable[..., Observation]
+Make = Callable[..., Epoch]
 
 WEIGHTS = {"convolutions": 12.0, "frame_lstm": 20.0, "sequence_lstm": 22.0, "projection": 9.0}
 GRADIENTS: dict[str, float | None] = {
@@ -93,8 +93,8 @@ def test_a_notice_and_what_comes_near_it(
 
 def test_every_notice_is_tried_here_and_has_its_switch() -> None:
     assert {case[0] for case in CASES} == set(NOTICES)
-    switches = {field.name: field.default for field in dataclasses.fields(Doctor)}
-    assert {switches[rule] for rule in NOTICES} == {"advise"}
+    assert set(NOTICES) <= set(ctckit.rules())
+    assert Doctor(off=tuple(NOTICES)).off == tuple(NOTICES)
 
 
 def test_a_healthy_run_with_97_per_cent_blanks_has_nothing_to_notice(spiky: Make) -> None:
@@ -150,7 +150,7 @@ def test_a_dead_front_end_shows_in_a_real_step(bias: float, expected: list[str])
     outcome = train_step(model, optimizer, batch, objective=Objective(), gradient_clip=1e9)
     weights = {part: float(nn.utils.get_total_norm(own)) for part, own in parts_of(model).items()}
     result = make_epoch(1, module_gradients=outcome.module_gradients, module_weights=weights)
-    found = {one.rule: one for one in notices([observation_of(result)] * 2)}
+    found = {one.rule: one for one in notices([Epoch.of(result)] * 2)}
     assert [part for part in ("front", "back") if f"'{part}' (" in str(found.get("vanishing_gradient"))] == expected
 
 
@@ -168,15 +168,15 @@ def epoch_with_everything() -> EpochResult:
 def test_a_row_of_the_history_reads_as_the_epoch_does() -> None:
     result = epoch_with_everything()
     row = json.loads(json.dumps(finite({"kind": "epoch", **epoch_row(result)})))
-    read = from_row(row, "line 2")
-    assert read == observation_of(result)
+    read = Epoch.from_row(row, "line 2")
+    assert read == Epoch.of(result)
     assert {finding.rule for finding in notices([read] * 2)} == set(NOTICES)
 
 
 @pytest.mark.parametrize("value", [3, {"a": "x"}, {"a": True}, ["a"]])
 def test_a_column_of_parts_of_the_wrong_type_is_named(value: Any) -> None:
     with pytest.raises(DataError, match=r"line 2: 'module_gradients' is .*, not an object of numbers"):
-        from_row({"epoch": 1, "module_gradients": value}, "line 2")
+        Epoch.from_row({"epoch": 1, "module_gradients": value}, "line 2")
 
 
 def test_the_monitor_says_each_once_and_can_be_silenced() -> None:
@@ -190,7 +190,7 @@ def test_the_monitor_says_each_once_and_can_be_silenced() -> None:
         one.rule for _ in range(4) for one in monitor.observe(epoch_with_everything()) if isinstance(one, Finding)
     ]
     assert sorted(rule for rule in said if rule in rules) == sorted(rules)
-    silent = Doctor(**dict.fromkeys(NOTICES, "off"))
+    silent = Doctor(off=tuple(NOTICES))
     said = [
         one.rule for _ in range(4) for one in silent.observe(epoch_with_everything()) if isinstance(one, Finding)
     ]

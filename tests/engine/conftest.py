@@ -64,6 +64,7 @@ class Silent:
         self.steps: list[Any] = []
         self.epochs: list[Any] = []
         self.findings: list[Any] = []
+        self.samples: list[Any] = []
 
     def step(self, result: Any) -> None:
         self.steps.append(result)
@@ -73,6 +74,9 @@ class Silent:
 
     def finding(self, finding: Any, action: Any) -> None:
         self.findings.append((finding, action))
+
+    def sample(self, sample: Any) -> None:
+        self.samples.append(sample)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def test_the_decay_is_the_intended_table_and_not_the_documents_code() -> None:
     shifts = [decay.shift(at(epoch)) for epoch in range(1, 21)]
     assert shifts == pytest.approx([-3.0 + 0.075 * epoch for epoch in range(1, 21)])
 
-    def documents(epoch: int) -> float:  # get_decaying_blank_penalty of section 4.1, clamp the wrong way round
+    def documents(epoch: int) -> float:  # docs/founding-document.md 4.1 and C3: the clamp is the wrong way round
         return max(-1.5, -3.0 - (-3.0 + 1.5) / 20 * epoch)
 
     assert {documents(epoch) for epoch in range(1, 21)} == {-1.5}

@@ -1,4 +1,4 @@
-"""The figures of the recipes, against the founding document."""
+"""The figures of the recipes, against the founding document (docs/founding-document.md 2.1, 3.3, 4.3)."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def at(epoch: int, epochs: int = 10, batch: int = 0, batches: int = 4) -> Progre
 
 def test_warmup_is_the_documents() -> None:
     warmup = Warmup(lr=1e-3, start_lr=1e-6, epochs=5)
-    # get_warmup_lr of section 4.1
+    # get_warmup_lr of docs/founding-document.md 4.1
     expected = [1e-6 + (1e-3 - 1e-6) * (epoch / 5) for epoch in range(1, 6)] + [1e-3]
     assert [warmup.learning_rate(at(epoch)) for epoch in range(1, 7)] == pytest.approx(expected)
 

@@ -8,14 +8,16 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from histories import LEFT, SILENT, epoch_row, run_row
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ctckit.record.history import recorded
 from ctckit.report.comparison import (
     COLUMNS,
-    METRICS,
     Compared,
     charts,
+    compared_by,
     curves,
     differing_settings,
     lines,
@@ -23,24 +25,21 @@ from ctckit.report.comparison import (
     some_epochs,
     write_comparison,
 )
-from ctckit.report.summary import summarise
-
-from .histories import LEFT, SILENT, epoch_row, run_row
 
 STUCK = [run_row(config={"recipe": "toy", "gradient_clip": 1.0}), *(epoch_row(n, 4.3, SILENT) for n in range(1, 4))]
 """Three epochs, all of them on the plateau; the other run has six."""
 
 
 def compared(name: str, rows: list[dict[str, Any]]) -> Compared:
-    return Compared(name, {"WER %": "12.00"}, summarise(rows, Path(name) / "history.jsonl"))
+    return Compared(name, {"WER %": "12.00"}, recorded(rows, Path(name) / "history.jsonl"))
 
 
 BOTH = (compared("runs/left", LEFT), compared("runs/stuck", STUCK))
 
 
 def test_values_of_json_are_those_of_the_history() -> None:
-    assert BOTH[0].summary is not None
-    found = curves(BOTH[0].summary)
+    assert BOTH[0].recorded is not None
+    found = curves(BOTH[0].recorded)
     assert set(found) == {"epoch", "val_wer", "train_eval_loss", "val_loss", "blank_ratio", "on_plateau"}
     rows = [row for row in LEFT if row["kind"] == "epoch"]
     assert all(found[key] == [row[key] for row in rows] for key in found)
@@ -50,8 +49,8 @@ def test_text_has_each_run_at_the_same_epochs() -> None:
     found = lines(BOTH)
     assert found[0].split() == ["epoch", "1", "2", "3", "4", "5", "6"]
     where = found.index("WER on dev, %")
-    assert found[where + 1].split() == ["runs/left", "99.0", "99.0", "82.0", "31.2", "34.0", "35.0"]
-    assert found[where + 2].split() == ["runs/stuck", "99.0", "99.0", "99.0", "-", "-", "-"]
+    assert found[where + 1].split() == ["runs/left", "99.00", "99.00", "82.00", "31.20", "34.00", "35.00"]
+    assert found[where + 2].split() == ["runs/stuck", "99.00", "99.00", "99.00", "-", "-", "-"]
     where = found.index("On the unigram plateau")
     assert found[where + 1].split() == ["runs/left", "yes", "yes", "no", "no", "no", "no"]
     assert found[where + 2].split() == ["runs/stuck", "yes", "yes", "yes", "-", "-", "-"]
@@ -77,13 +76,31 @@ def test_some_epochs_span_the_run(last: int) -> None:
 def test_charts_lay_runs_of_different_length_over_one_another() -> None:
     epochs, drawn = charts(BOTH)
     assert epochs == [1, 2, 3, 4, 5, 6]
-    assert [chart.key for chart in drawn] == [metric.key for metric in METRICS]
-    left, stuck = drawn[0].series
+    charts_by = {chart.key: chart for chart in drawn}
+    assert list(charts_by) == [figure.name for figure in compared_by(BOTH)]
+    assert set(charts_by) == {"train_eval_loss", "val_loss", "val_wer", "blank_ratio"}
+    left, stuck = charts_by["val_wer"].series
     assert (left.name, stuck.name) == ("runs/left", "runs/stuck")
     assert left.style != stuck.style
     assert stuck.values == (99.0, 99.0, 99.0, None, None, None)
-    assert drawn[1].series[-1].values == (4.31,) * 6
-    assert drawn[3].series[-1].values == (91.0,) * 6
+    plateau = charts_by["train_eval_loss"].series[-1]
+    assert (plateau.name, plateau.values) == ("unigram plateau", (4.31,) * 6)
+    assert charts_by["blank_ratio"].series[-1].values == (91.0,) * 6
+
+
+def test_plateaus_that_differ_say_whose_they_are() -> None:
+    other = compared("runs/other", [run_row(plateau_loss=5.5), *(epoch_row(n, 4.0, SILENT) for n in (1, 2))])
+    _, drawn = charts([BOTH[0], other])
+    (chart,) = [chart for chart in drawn if chart.key == "val_loss"]
+    references = {series.name: series.values[0] for series in chart.series if series.style == "reference"}
+    assert references == {"unigram plateau of runs/left": 4.31, "unigram plateau of runs/other": 5.5}
+
+
+def test_a_net_above_the_plateau_is_not_said_to_be_on_it() -> None:
+    above = compared("runs/above", [run_row(), epoch_row(1, 45.6, (0, 10, 900)), epoch_row(2, 4.3, SILENT)])
+    found = lines([above, BOTH[0]])
+    where = found.index("On the unigram plateau")
+    assert found[where + 1].split()[:3] == ["runs/above", "above", "yes"]
 
 
 def test_settings_that_differ_are_listed_and_others_are_not() -> None:
@@ -109,7 +126,7 @@ def test_the_page_is_well_formed_and_escapes_what_it_is_given(tmp_path: Path) ->
     assert main is not None
     assert json.loads(main.attrib["data-axis"])["epochs"] == [1, 2, 3, 4, 5, 6]
     figures = list(tree.iter("figure"))
-    assert len(figures) == len(METRICS)
+    assert len(figures) == len(compared_by(runs))
     for figure in figures:
         points = json.loads(figure.attrib["data-points"])
         assert len(points) == len(list(figure.iter("output")))

@@ -10,21 +10,20 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from histories import LEFT, SILENT, end_row, epoch_row, finding, run_row, write
 
 from ctckit.cli import main
+from ctckit.doctor.verdict import judge
+from ctckit.record.history import recorded
 from ctckit.report import plots
 from ctckit.report.html import render, timeline
 from ctckit.report.plots import Chart, Series
-from ctckit.report.summary import summarise
-from ctckit.report.verdict import judge
-
-from .histories import LEFT, SILENT, end_row, epoch_row, finding, run_row, write
 
 NASTY = "<script>alert('x')</script>&\"\x1b\ud800"
 
 
 def page_of(rows: list[dict[str, Any]]) -> str:
-    summary = summarise(rows, Path("runs/toy-1/history.jsonl"))
+    summary = recorded(rows, Path("runs/toy-1/history.jsonl"))
     return render(summary, judge(summary))
 
 
@@ -170,10 +169,16 @@ def test_what_the_monitors_measure_is_shown_where_it_was_recorded() -> None:
     ]
     assert {"Coverage by frequency", "Entropy of the frames"} <= set(titles)
     text = words(root)
-    for shown in ("12 %, \u2013, 88 %", "-8.00 to -7.25", "front<end> 1e-06", "of front<end>", "bias of the blank"):
+    for shown in (
+        "12 %, \u2013, 88 %",
+        "-8.00 to -7.25",
+        "front<end> 1e-06",
+        "front<end>, gradients",
+        "bias of the blank",
+    ):
         assert shown in text, shown
     before = page_of(LEFT)
-    assert "Coverage by frequency" not in before
+    assert "Labels of the references emitted at least once, in thirds" not in before
     assert "Entropy of the frames" not in before
 
 
@@ -190,15 +195,16 @@ def test_moments_and_phases() -> None:
         "epoch 6last",
     ]
     phases = [[words(cell) for cell in row] for row in tables[1].findall("tbody/tr")]
-    assert phases[0][:5] == ["warmup", "1\u20132", "2", "2 of 2", "4.40 to 4.30"]
+    assert phases[0][:5] == ["warmup", "1\u20132", "2", "2 of 2", "4.400 to 4.300"]
     assert phases[0][5] == "collapsed"
     assert phases[1][5] == "31.2 %"
 
 
-def test_findings_of_one_rule_in_successive_epochs_are_one_entry() -> None:
+def test_findings_of_one_rule_are_one_entry() -> None:
     rows = [{"kind": "finding", "epoch": epoch, "monitor": "m", **finding()} for epoch in (1, 2, 3, 5)]
-    events = summarise([run_row(), *rows], Path("history.jsonl")).events
-    assert [[event.epoch for event in entry.events] for entry in timeline(events)] == [[1, 2, 3], [5]]
+    events = recorded([run_row(), *rows], Path("history.jsonl")).events
+    assert [[event.epoch for event in entry.events] for entry in timeline(events)] == [[1, 2, 3, 5]]
+    assert timeline(events)[0].when == "1, 2, 3, 5"
 
 
 def test_samples_mark_what_differs() -> None:
@@ -259,7 +265,8 @@ def test_command_writes_the_page_and_prints_the_verdict(tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.output
     lines = outcome.output.splitlines()
     assert lines[0] == str(folder / "report.html")
-    assert lines[1].startswith("Left the unigram plateau in epoch 3")
+    assert lines[1] == "HEALTHY since epoch 5 (2 epochs): labels are recognised."
+    assert "  Left the unigram plateau in epoch 3; best WER 31.2 % in epoch 4." in lines
     assert (
         words(tree_of((folder / "report.html").read_text(encoding="utf-8")).find("body/main/header/h1")) == "toy-1"
     )
@@ -270,7 +277,7 @@ def test_command_prints_json(tmp_path: Path) -> None:
     folder, page = write(tmp_path / "toy-1", LEFT), tmp_path / "page.html"
     outcome = CliRunner().invoke(main, ["report", str(folder), "-o", str(page), "--json"])
     told = json.loads(outcome.output)
-    assert (told["report"], told["state"], told["left_plateau"]) == (str(page), "left_plateau", 3)
+    assert (told["report"], told["state"], told["left_plateau"]) == (str(page), "HEALTHY", 3)
     assert page.is_file()
 
 

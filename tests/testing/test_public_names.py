@@ -20,7 +20,7 @@ NAMES = set(
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
     Regularizer Remedy SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
     StopTraining TrainingError hookimpl
-    Course Diagnosis Observation State ctc_loss diagnose notices observation_of real_frames red_flags
+    Course Diagnosis Epoch Figure Sample State ctc_loss diagnose notices real_frames red_flags rules
     """.split()  # noqa: SIM905
 )
 
@@ -70,6 +70,7 @@ METHODS = {
         "state_dict": "(self)",
     },
     "Registry": {
+        "figure": "(self, figure)",
         "kinds": "(self)",
         "model": "(self, name, cls, *, example=None)",
         "monitor": "(self, name, cls, *, example=None)",
@@ -91,8 +92,11 @@ FIELDS = {
     "Hypothesis": "clip_id reference tokens starts ends scores substitutions deletions insertions",
     "EpochResult": (
         "at train_loss train val auxiliary_losses plateau_loss gradient_norm learning_rate shift domain dropout "
-        "max_frames cropped seconds samples terms clips module_gradients module_weights blank_bias blank_bias_start"
+        "max_frames cropped seconds samples terms clips module_gradients module_weights blank_bias "
+        "blank_bias_start figures"
     ),
+    "Sample": "clip reference hypothesis",
+    "Figure": "name title unit digits note console curve optional measure score derive",
     "Remedy": "ailment change why source",
     "Finding": "rule severity message evidence advice source",
     "StopTraining": "finding",

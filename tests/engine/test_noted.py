@@ -1,4 +1,4 @@
-"""``findings.jsonl``: every finding as data, with what was done about it, consistent with the checkpoint."""
+"""What monitors say, as `ctckit diagnose --findings` shows it: consistent with the checkpoint."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from ctckit import Action, DataError, EpochResult, Finding, Monitor, ShiftPenalty
+from ctckit import Action, DataError, EpochResult, Finding, Monitor, Sample, ShiftPenalty
+from ctckit.cli.diagnose import finding_lines
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.loop import fit
-from ctckit.record.history import read_rows
+from ctckit.record.history import KeptSample, read_history
 
 QUICK = {"phases.*.epochs": 1}
 
@@ -34,12 +35,18 @@ def talking(run: Any) -> Any:
     return run
 
 
+def begin(run: Any) -> None:
+    """Write the first row, as the command line does."""
+    run.history.append("run")
+
+
 def read(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "findings.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in finding_lines(read_history(folder))]
 
 
 def test_each_finding_is_a_row_with_the_action_taken_on_it(make_run: Any, silent: Any) -> None:
     run = talking(make_run(QUICK))
+    begin(run)
     run.note("audit", Finding("early", "warning", "before the first step"))
     fit(run, silent)
     rows = read(run.folder)
@@ -51,13 +58,11 @@ def test_each_finding_is_a_row_with_the_action_taken_on_it(make_run: Any, silent
     assert rows[1]["evidence"]["loss"] > 0
     assert (rows[1]["severity"], rows[1]["message"]) == ("info", "epoch 1")
     assert (rows[1]["advice"], rows[1]["source"]) == ("listen", "a test")
-    # the history has them too, where its readers look for them
-    beside = [row for row in read_rows(run.history.path) if row["kind"] in ("finding", "action")]
-    assert [row["epoch"] for row in beside] == [row["epoch"] for row in rows]
 
 
 def test_findings_after_the_checkpoint_are_dropped_on_resume(make_run: Any, silent: Any) -> None:
     run = talking(make_run(QUICK))
+    begin(run)
     fit(run, silent)
     before = read(run.folder)
     state = load_checkpoint(run.folder / "checkpoints/last.pt")
@@ -69,24 +74,43 @@ def test_findings_after_the_checkpoint_are_dropped_on_resume(make_run: Any, sile
 
 def test_a_run_in_two_pieces_has_the_findings_of_one(make_run: Any, silent: Any, tmp_path: Path) -> None:
     whole = make_run(folder=tmp_path / "whole")
+    begin(whole)
     fit(whole, silent)
 
     class Interrupting(type(silent)):  # type: ignore[misc]
         def epoch(self, result: Any, best: bool) -> None:
             super().epoch(result, best)
-            if result.at.epoch == 2:
+            if result.epoch == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    fit(make_run(folder=tmp_path / "parts"), Interrupting())
+    parts = make_run(folder=tmp_path / "parts")
+    begin(parts)
+    fit(parts, Interrupting())
     second = make_run(folder=tmp_path / "parts", resume=load_checkpoint(tmp_path / "parts/checkpoints/last.pt"))
     fit(second, silent)
     assert read(tmp_path / "whole")
     assert read(tmp_path / "parts") == read(tmp_path / "whole")
 
 
-def test_findings_that_were_cut_are_refused(make_run: Any, silent: Any) -> None:
+def test_a_history_that_was_cut_is_refused(make_run: Any, silent: Any) -> None:
     run = make_run(QUICK)
     fit(run, silent)
-    (run.folder / "findings.jsonl").write_text("")
-    with pytest.raises(DataError, match=r"findings\.jsonl: has 0 bytes, the checkpoint expects"):
+    run.history.path.write_text("")
+    with pytest.raises(DataError, match=r"history\.jsonl: has 0 bytes, the checkpoint expects"):
         make_run(QUICK, resume=load_checkpoint(run.folder / "checkpoints/last.pt"))
+
+
+def test_a_sample_is_a_row_of_its_own_kind(make_run: Any, silent: Any) -> None:
+    @dataclass
+    class Keeping(Monitor):
+        def observe(self, epoch: EpochResult) -> Sequence[Finding | Action | Sample]:
+            return [Sample("clip-1", ("A", "B"), ("A",))]
+
+    run = make_run(QUICK)
+    begin(run)
+    run.monitors = {"keeping": Keeping()}
+    fit(run, silent)
+    kept = read_history(run.folder)
+    assert kept.samples[0] == KeptSample(1, Sample("clip-1", ("A", "B"), ("A",)))
+    assert len(kept.samples) == len(kept.epochs) == len(silent.samples)
+    assert not kept.events

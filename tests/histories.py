@@ -84,7 +84,7 @@ def finding(**changes: Any) -> dict[str, Any]:
         "message": "dev loss stalls",
         "evidence": {"val_loss": 4.0},
         "advice": "wait",
-        "source": "section 5.2",
+        "source": "docs/founding-document.md 5.2",
     }
     return {**row, **changes}
 

@@ -1,7 +1,7 @@
 """Writes the stored run that ``test_state.py`` resumes; run once, with the code of commit 116b8ed.
 
     git archive 116b8ed | tar x -C OLD
-    PYTHONPATH=OLD:OLD/plugins python tests/engine/write_format_2.py tests/engine/format_2
+    PYTHONPATH=OLD:OLD/plugins python tests/write_format_2.py tests/engine/format_2
 
 It trains a tiny run whole and keeps its history, then once more, interrupted between two steps of its second
 phase, and keeps history and ``last.pt`` of that.

@@ -1,0 +1,175 @@
+"""Histories of other programs: shapes of files, names of columns, units, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ctckit.errors import DataError
+from ctckit.record.foreign import figure_of, read_any
+
+ROWS = [
+    {"train_loss": 5.0 * 0.8**n, "val_loss": 5.0 * 0.85**n, "val_wer": 93.0 * 0.93**n, "lr": 1e-3}
+    for n in range(12)
+]
+
+
+def _columns() -> dict[str, list[float]]:
+    return {name: [row[name] for row in ROWS] for name in ROWS[0]}
+
+
+def _trainer_state() -> dict[str, Any]:
+    log: list[dict[str, Any]] = []
+    for n, row in enumerate(ROWS):
+        # two training entries an epoch, then the evaluation, as transformers' Trainer writes them
+        log.append({"epoch": n + 0.5, "loss": row["train_loss"] + 0.1, "learning_rate": 1e-3, "step": 100 * n + 50})
+        log.append({"epoch": n + 1.0, "loss": row["train_loss"] - 0.1, "grad_norm": 2.0, "step": 100 * n + 100})
+        log.append(
+            {"epoch": n + 1.0, "eval_loss": row["val_loss"], "eval_wer": row["val_wer"], "step": 100 * n + 100}
+        )
+    return {"global_step": 1200, "log_history": log}
+
+
+SHAPES: dict[str, tuple[str, Callable[[], str]]] = {
+    "rows": ("h.json", lambda: json.dumps(ROWS)),
+    "rows with whole floats as epochs": (
+        "h.json",
+        lambda: json.dumps([{"epoch": float(n + 1), **row} for n, row in enumerate(ROWS)]),
+    ),
+    "columns": ("h.json", lambda: json.dumps(_columns())),
+    "columns beside a configuration and final scores": (
+        "h.json",
+        lambda: json.dumps(
+            {"config": {"batch_size": 8}, "epochs": list(range(1, 13)), **_columns(), "test_wer": 40.0}
+        ),
+    ),
+    "under a key": ("h.json", lambda: json.dumps({"config": {}, "history": ROWS})),
+    "by stage": ("h.json", lambda: json.dumps({"stage1": ROWS[:5], "stage2": ROWS[5:]})),
+    "keyed by epoch": ("h.json", lambda: json.dumps({str(n + 1): row for n, row in enumerate(ROWS)})),
+    "nested": (
+        "h.json",
+        lambda: json.dumps(
+            [
+                {"train": {"loss": row["train_loss"]}, "val": {"loss": row["val_loss"], "wer": row["val_wer"]}}
+                for row in ROWS
+            ]
+        ),
+    ),
+    "other names": (
+        "h.json",
+        lambda: json.dumps(
+            [
+                {"loss": row["train_loss"], "dev_loss": row["val_loss"], "Dev/WER": f"{row['val_wer']:.6f}%"}
+                for row in ROWS
+            ]
+        ),
+    ),
+    "JSON lines": ("h.jsonl", lambda: "".join(json.dumps(row) + "\n" for row in ROWS)),
+    "transformers' trainer_state.json": ("trainer_state.json", lambda: json.dumps(_trainer_state())),
+    "CSV": (
+        "metrics.csv",
+        lambda: "\n".join([",".join(ROWS[0]), *(",".join(map(str, row.values())) for row in ROWS)]) + "\n",
+    ),
+    "CSV with semicolons and a byte order mark": (
+        "metrics.csv",
+        lambda: "\ufeff" + "\n".join([";".join(ROWS[0]), *(";".join(map(str, row.values())) for row in ROWS)]),
+    ),
+    "training and validation in rows of their own, as Lightning's logger has them": (
+        "metrics.csv",
+        lambda: (
+            "epoch,step,train_loss_epoch,val_loss,val_wer\n"
+            + "".join(
+                f"{n},{n * 10},{row['train_loss']},,\n{n},{n * 10},,{row['val_loss']},{row['val_wer']}\n"
+                for n, row in enumerate(ROWS)
+            )
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_shape_reads_as_the_same_epochs(tmp_path: Path, shape: str) -> None:
+    name, text = SHAPES[shape]
+    (tmp_path / name).write_text(text(), encoding="utf-8")
+    run = read_any(tmp_path / name)
+    assert run.foreign
+    assert len(run.epochs) == 12
+    for epoch, row in zip(run.epochs, ROWS, strict=True):
+        assert epoch.val_loss == pytest.approx(row["val_loss"])
+        assert epoch.val_wer == pytest.approx(row["val_wer"], rel=1e-5)
+        assert epoch.train_loss == pytest.approx(row["train_loss"])
+
+
+@pytest.mark.parametrize(
+    ("column", "figure"),
+    [
+        ("val_wer", "val_wer"),
+        ("wer", "val_wer"),
+        ("valid_cer", "val_wer"),
+        ("Validation WER", "val_wer"),
+        ("eval/loss", "val_loss"),
+        ("cv_loss", "val_loss"),
+        ("trn_loss", "train_loss"),
+        ("train_wer", "train_wer"),
+        ("unique_non_blank_tokens", "unique_nonblank"),
+        ("blank_rate", "blank_ratio"),
+        ("dev_blank_ratio", "blank_ratio"),
+        ("lr", "learning_rate"),
+        ("global_step", "update"),
+        ("test_wer", None),
+        ("wall_time", None),
+        ("loss_scale", None),
+    ],
+)
+def test_columns_are_recognised_by_their_words(column: str, figure: str | None) -> None:
+    assert figure_of(column) == figure
+
+
+def test_a_figure_under_its_own_name_comes_before_other_names_and_words_before_characters(tmp_path: Path) -> None:
+    path = tmp_path / "h.json"
+    path.write_text(
+        json.dumps([{"cer": 4.0, "dev_wer": 30.0, "val_loss": 1.0, "loss": 9.0, "train_loss": 2.0}] * 2)
+    )
+    run = read_any(path)
+    assert (run.epochs[0].val_wer, run.epochs[0].train_loss) == (30.0, 2.0)
+    assert any("dev_wer as val_wer" in note for note in run.notes)
+    assert any("cer, loss" in note for note in run.notes)
+
+
+def test_two_runs_in_one_file_are_refused_and_stages_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    one = [{"epoch": n + 1, **row} for n, row in enumerate(ROWS)]
+    path.write_text("".join(json.dumps(row) + "\n" for pair in zip(one, one, strict=True) for row in pair))
+    with pytest.raises(DataError, match="two runs in one file"):
+        read_any(path)
+    path.write_text("".join(json.dumps(row) + "\n" for row in one + one))
+    run = read_any(path)
+    assert [epoch.epoch for epoch in run.epochs] == list(range(1, 25))
+    assert any("counted anew" in note for note in run.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("h.csv", "a,b\n1,2,3\n", "line 2: has more cells than the header names"),
+        ("h.csv", "a,b\n", "holds no epochs"),
+        ("h.json", '{"a": {"b": 1}}', "neither a list of epochs nor an object of columns, but an object of a"),
+        ("h.json", '["x"]', "but a list of str"),
+        ("h.jsonl", '{"val_wer": 1}\n[2]\n', "line 2: not an object with the figures of an epoch"),
+        ("h.jsonl", '{"val_wer": 1}\n{"val\n', "line 2: not JSON"),
+        ("h.log", "epoch 1 loss 3\n", "JSON, JSON lines and CSV are read"),
+        ("h.json", '[{"val_wer": 12, "epoch": "first"}]', "'epoch'"),
+    ],
+)
+def test_what_cannot_be_read_is_described(tmp_path: Path, name: str, text: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_any(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
