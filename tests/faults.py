@@ -115,7 +115,7 @@ class GoodModel(ctckit.Model):
 
     def remedies(self, frames_per_label: float) -> list[Remedy]:
         smaller = Remedy("overfit", "--set model.hidden_size=4, and more dropout", "it has less to remember")
-        return [smaller] if frames_per_label > 1.0 else []
+        return [smaller] if type(self) is GoodModel and frames_per_label > 1.0 else []
 
 
 @dataclass

@@ -35,7 +35,7 @@ TOLERANCE = 1e-4
 
 EXTRA_FRAMES = 5
 
-MODEL_SETTING = re.compile(r"--set '?(model\.\w+=[^\s']+)")
+MODEL_SETTING = re.compile(r"--set (?:'(model\.[^']*)'|(model\.[^\s,;']*))")
 """A setting of the model in what a remedy says to do."""
 
 LOUD = 1e3
@@ -264,7 +264,9 @@ def remedies_can_be_followed(subject: Subject) -> None:
         if list(model.remedies(frames_per_label)) != list(found):
             raise ContractError(f"remedies({frames_per_label}) differ when asked again")
         for remedy in found:
-            changes = [parse_assignment(one)["model"] for one in MODEL_SETTING.findall(remedy.change)]
+            changes = [
+                parse_assignment(one or other)["model"] for one, other in MODEL_SETTING.findall(remedy.change)
+            ]
             changed = {name: value for one in changes for name, value in one.items()}
             try:
                 construct(
