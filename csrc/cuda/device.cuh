@@ -9,9 +9,13 @@
 #include <cuda_runtime.h>
 
 #define CTCKIT_KERNEL static __global__ void
+// A kernel for blocks of this many threads. That one block is enough keeps ptxas from spilling to fit more.
+#define CTCKIT_BOUNDED(threads) static __global__ void __launch_bounds__(threads, 1)
+#define CTCKIT_UNROLL _Pragma("unroll")
 #define CTCKIT_DEVICE static __device__ __forceinline__
 #define CTCKIT_COUNT_EXPONENTIAL() ((void)0)
 #define CTCKIT_METHOD __host__ __device__
+#define CTCKIT_INLINE __device__ __forceinline__
 #define CTCKIT_SHARED(name) extern __shared__ __align__(16) char name[]
 #define CTCKIT_LAUNCH(kernel, grid, block, shared, stream, ...) kernel<<<grid, block, shared, stream>>>(__VA_ARGS__)
 namespace ctckit {
@@ -113,6 +117,10 @@ CTCKIT_DEVICE void put_pack(T* to, const Pack<T>& pack) {
   put(reinterpret_cast<Pack<T>*>(to), pack);
 #endif
 }
+
+// Lengths and counts as they may be used: what is out of range is reported by one kernel of the op (rows.cuh, note)
+// and must not lead another one out of its memory.
+CTCKIT_DEVICE int64_t clamped(int64_t x, int64_t most) { return x < 0 ? 0 : x > most ? most : x; }
 
 CTCKIT_DEVICE int lane_of() { return static_cast<int>(threadIdx.x) % kWarp; }
 CTCKIT_DEVICE int64_t warp_of() { return (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp; }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "device.cuh"
+#include "launch.h"
 
 namespace ctckit {
 namespace cuda {
@@ -120,8 +121,17 @@ CTCKIT_DEVICE Norm<R> normalise(const Reduced<R>& row, R shift) {
   return {blank, row.total * exp_of(row.best_logit - blank) + nan_or_zero + R(1)};
 }
 
-CTCKIT_DEVICE void note_bad(unsigned long long* bad, int64_t position) {
-  atomicMin(bad, static_cast<unsigned long long>(position));
+// What is wrong with the arguments, the first of it: see launch.h.
+CTCKIT_DEVICE void note(unsigned long long* fault, Fault kind, int64_t position) {
+  atomicMin(fault, static_cast<unsigned long long>(kind) << kFaultShift | static_cast<unsigned long long>(position));
+}
+
+// A length, fit for use; the one lane that is told to notes it if it was not.
+CTCKIT_DEVICE int64_t length_of(const int64_t* lengths, int64_t b, int64_t most, Fault kind, bool notes,
+                                unsigned long long* fault) {
+  const int64_t length = get(lengths + b), used = clamped(length, most);
+  if (notes && used != length) note(fault, kind, b);
+  return used;
 }
 
 }  // namespace cuda

@@ -1,92 +1,234 @@
 // Alignment: the best path through given targets.
+//
+// Sums are double over raw logits, as everywhere, so that ties break alike: of equally good predecessors the nearest
+// state, of equally good ends the label.
 #pragma once
 
-#include "rows.cuh"
+#include "ctc.cuh"
 
 namespace ctckit {
 namespace cuda {
 
-CTCKIT_METHOD inline int64_t viterbi_shared_bytes(int64_t S) { return 8 * 2 * (2 * S + 3); }
+constexpr int kTrace = 64;           // frames that the trace back takes at a time
+constexpr int kAlignThreads = 128;  // of a block whose first warp alone goes forward
 
-// A block an utterance, a state a thread. Sums are double over raw logits, as everywhere, so that ties break alike:
-// of equally good predecessors the nearest state, of equally good ends the label. moves is scratch [B, T, 2S + 1].
+// One pair a frame: how many states back the best path into it comes from, of the blank in bit 0, of the label above.
+struct Best {
+  double blank, label;
+};
+
+CTCKIT_DEVICE Best best_of(const Best& from, double before, bool may_skip, uint8_t& move) {
+  Best to = from;
+  move = 0;
+  if (before > to.blank) {
+    to.blank = before;
+    move = 1;
+  }
+  unsigned steps = 0;
+  if (from.blank > to.label) {
+    to.label = from.blank;
+    steps = 1;
+  }
+  if (may_skip && before > to.label) {
+    to.label = before;
+    steps = 2;
+  }
+  move = static_cast<uint8_t>(move | steps << 1);
+  return to;
+}
+
+// moves is scratch [B, T, S + 1], columns and norms are what gather_kernel left.
 template <class R>
-CTCKIT_KERNEL viterbi_kernel(Shape shape, const int64_t* lengths, Targets targets, double shift, const R* norms,
-                             const R* columns, uint8_t* moves, AlignmentOutput out) {
-  CTCKIT_SHARED(memory);
-  const int64_t b = blockIdx.x, T = shape.T, S = targets.S, width = S + 1, most = 2 * S + 1, frame = most + 2;
-  const int64_t length = get(lengths + b), U = get(targets.target_lengths + b), states = 2 * U + 1;
-  const int64_t* labels = targets.labels + b * S;
-  const R* mine = columns + b * T * width;
-  uint8_t* my_moves = moves + b * T * most;
-  double* best = reinterpret_cast<double*>(memory);
-  int64_t* path = out.paths + b * T;
-  R* scores = static_cast<R*>(out.scores) + b * S;
+struct Lattice {
+  const R *norms, *columns;
+  uint8_t* moves;
+  double shift;
+};
 
-  for (int64_t i = threadIdx.x; i < 2 * frame; i += blockDim.x) best[i] = -INFINITY;
-  for (int64_t t = threadIdx.x; t < T; t += blockDim.x) put(path + t, int64_t{-1});
-  for (int64_t u = threadIdx.x; u < S; u += blockDim.x) {
-    put(out.starts + b * S + u, int64_t{-1});
-    put(out.ends + b * S + u, int64_t{-1});
+// The block's part of shared memory for the trace.
+struct Trace {
+  double ends[2];  // best scores of the last blank and the last label
+  double sums[32];
+  int64_t state;
+  uint8_t window[kTrace * kTrace];
+};
+
+// From the best scores at the end to the result, by the whole block. A path goes back one pair a frame at most, so a
+// window of kTrace frames and pairs holds what it can meet; one thread walks it, all do the rest.
+template <class R>
+CTCKIT_DEVICE void trace_back(const Shape& shape, const Utterance& one, const Targets& targets,
+                              const Lattice<R>& lattice, Trace& trace, const AlignmentOutput& out) {
+  const int64_t b = one.b, T = shape.T, S = targets.S, width = S + 1, length = one.length, U = one.labels;
+  const int64_t* labels = targets.labels + b * S;
+  int64_t *path = out.paths + b * T, *starts = out.starts + b * S, *ends = out.ends + b * S;
+  R* scores = static_cast<R*>(out.scores) + b * S;
+  R* utterance_score = static_cast<R*>(out.utterance_scores) + b;
+
+  const bool in_label = U > 0 && trace.ends[1] >= trace.ends[0];
+  const double score = in_label ? trace.ends[1] : trace.ends[0];
+  const bool found = score > -INFINITY;
+  for (int64_t t = (found ? length : 0) + threadIdx.x; t < T; t += blockDim.x) put(path + t, int64_t{-1});
+  for (int64_t u = (found ? U : 0) + threadIdx.x; u < S; u += blockDim.x) {
+    put(starts + u, int64_t{-1});
+    put(ends + u, int64_t{-1});
     put(scores + u, R(0));
   }
-  __syncthreads();
-  if (threadIdx.x == 0) best[frame + 2] = 0.0;  // buffer 1 is the frame before the first
-  __syncthreads();
-  for (int64_t t = 0; t < length; ++t) {
-    const double* from = best + (t + 1) % 2 * frame + 2;
-    double* to = best + t % 2 * frame + 2;
-    for (int64_t s = threadIdx.x; s < states; s += blockDim.x) {
-      double score = from[s];
-      uint8_t move = 0;
-      if (from[s - 1] > score) {
-        score = from[s - 1];
-        move = 1;
+  if (!found) {
+    if (threadIdx.x == 0) put(utterance_score, minus_infinity<R>());
+    return;
+  }
+
+  int64_t state = in_label ? 2 * U - 1 : 2 * U;
+  for (int64_t end = length; end > 0; end -= kTrace) {
+    const int64_t pair = state / 2;
+    for (int64_t i = threadIdx.x; i < kTrace * kTrace; i += blockDim.x) {
+      const int64_t t = end - 1 - i / kTrace, p = pair - i % kTrace;
+      if (t >= 0 && p >= 0) trace.window[i] = get(lattice.moves + (b * T + t) * width + p);
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      int s = static_cast<int>(state);
+      const int frames = static_cast<int>(end < kTrace ? end : kTrace), top = static_cast<int>(pair);
+      for (int i = 0; i < frames; ++i) {
+        put(path + end - 1 - i, int64_t{s});  // a state for now
+        const int moves = trace.window[i * kTrace + top - s / 2];
+        s -= s % 2 == 1 ? moves >> 1 : moves & 1;
       }
-      if (s % 2 == 1 && s >= 3 && get(labels + s / 2) != get(labels + s / 2 - 1) && from[s - 2] > score) {
-        score = from[s - 2];
-        move = 2;
+      trace.state = s;
+    }
+    __syncthreads();
+    state = trace.state;
+  }
+
+  double log_norms = 0.0;
+  for (int64_t t = threadIdx.x; t < length; t += blockDim.x) {
+    log_norms += log_norm_of_frame(lattice.norms, shape, t, b, true);
+    const int64_t s = get(path + t);
+    if (s % 2 == 0) continue;
+    if (t == 0 || get(path + t - 1) != s) put(starts + s / 2, t);
+    if (t + 1 == length || get(path + t + 1) != s) put(ends + s / 2, t + 1);
+  }
+  log_norms = add_over_warp(log_norms);
+  if (lane_of() == 0) trace.sums[threadIdx.x / kWarp] = log_norms;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    double sum = 0.0;
+    for (unsigned i = 0; i < blockDim.x / kWarp; ++i) sum += trace.sums[i];
+    put(utterance_score, static_cast<R>(score - sum));
+  }
+  for (int64_t u = threadIdx.x; u < U; u += blockDim.x) {
+    const int64_t begin = get(starts + u), end = get(ends + u);
+    double sum = 0.0;
+    for (int64_t t = begin; t < end; ++t) {
+      sum += static_cast<double>(get(lattice.columns + (b * T + t) * width + u + 1)) -
+             log_norm_of_frame(lattice.norms, shape, t, b, true);
+    }
+    put(scores + u, static_cast<R>(sum / static_cast<double>(end - begin)));
+  }
+  for (int64_t t = threadIdx.x; t < length; t += blockDim.x) {
+    const int64_t s = get(path + t);
+    put(path + t, s % 2 == 1 ? get(labels + s / 2) : kBlank);
+  }
+}
+
+// A block an utterance; its first warp goes forward, Q pairs a lane in registers.
+template <class R, int Q>
+CTCKIT_BOUNDED(kAlignThreads) viterbi_warp_kernel(Shape shape, const int64_t* lengths, Targets targets,
+                                                  Lattice<R> lattice, AlignmentOutput out, unsigned long long* fault) {
+  CTCKIT_SHARED(memory);
+  Trace& trace = *reinterpret_cast<Trace*>(memory);
+  const Utterance one = utterance_of(shape, lengths, targets, threadIdx.x >= blockDim.x - kWarp, fault);
+  if (threadIdx.x < kWarp) {
+    const int64_t S = targets.S, width = S + 1, begin = one.b * shape.T * width;
+    const int lane = lane_of(), first = lane * Q;
+    const Way way{true, one.length, one.labels};
+    const R* columns = lattice.columns + begin;
+    uint8_t* moves = lattice.moves + begin;
+    R blank_ahead[kAhead], label_ahead[kAhead][Q];
+    Best best[Q];
+    bool skips[Q];
+    const auto load = [&](int k, int32_t t) {
+      const R* row = columns + (t < one.length ? t : one.length - 1) * width;
+      blank_ahead[k] = get(row);
+      CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
+        label_ahead[k][q] = first + q < one.labels ? get(row + 1 + first + q) : minus_infinity<R>();
       }
-      const double z = get(mine + t * width + (s % 2 == 0 ? 0 : (s + 1) / 2));
-      to[s] = score + (s % 2 == 0 ? z + shift : z);
-      put(my_moves + t * most + s, move);
+    };
+    CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
+      best[q] = {first + q == 0 ? 0.0 : -INFINITY, -INFINITY};
+      skips[q] = way.cap(targets.labels + one.b * S, first + q) > 0;
+    }
+    CTCKIT_UNROLL for (int k = 0; k < kAhead && one.length > 0; ++k) load(k, k);
+    for (int32_t base = 0; base < one.length; base += kAhead) {
+      CTCKIT_UNROLL for (int k = 0; k < kAhead; ++k) {
+        const int32_t t = base + k;
+        if (t < one.length) {
+          double before = __shfl_up_sync(kAll, best[Q - 1].label, 1);
+          if (lane == 0) before = -INFINITY;
+          const double z_blank = static_cast<double>(blank_ahead[k]) + lattice.shift;
+          CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
+            uint8_t move;
+            const Best to = best_of(best[q], before, skips[q], move);
+            before = best[q].label;
+            best[q] = {to.blank + z_blank, to.label + static_cast<double>(label_ahead[k][q])};
+            if (first + q <= one.labels) put(moves + t * width + first + q, move);
+          }
+          load(k, t + kAhead);
+        }
+      }
+    }
+    CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
+      if (first + q == one.labels) trace.ends[0] = best[q].blank;
+      if (first + q == one.labels - 1) trace.ends[1] = best[q].label;
+    }
+  }
+  __syncthreads();
+  trace_back(shape, one, targets, lattice, trace, out);
+}
+
+// Two frames of pairs, one before the first.
+CTCKIT_METHOD inline int64_t viterbi_wide_bytes(int64_t S) { return 2 * (S + 2) * static_cast<int64_t>(sizeof(Best)); }
+
+// The same for any number of labels: states in memory, shared or a part of `states`, and a barrier a frame.
+template <class R>
+CTCKIT_BOUNDED(2 * kWideHalf) viterbi_wide_kernel(Shape shape, const int64_t* lengths, Targets targets,
+                                                  Lattice<R> lattice, AlignmentOutput out, char* states,
+                                                  unsigned long long* fault) {
+  CTCKIT_SHARED(memory);
+  Trace& trace = *reinterpret_cast<Trace*>(memory);
+  const Utterance one = utterance_of(shape, lengths, targets, threadIdx.x < kWarp, fault);
+  const int64_t S = targets.S, width = S + 1, size = S + 2;
+  const Way way{true, one.length, one.labels};
+  Best* best = reinterpret_cast<Best*>(states == nullptr ? memory + sizeof(Trace)
+                                                         : states + one.b * viterbi_wide_bytes(S));
+  for (int64_t i = threadIdx.x; i < 2 * size; i += blockDim.x) {
+    best[i] = {i == size + 1 ? 0.0 : -INFINITY, -INFINITY};  // buffer 1 is the frame before the first
+  }
+  __syncthreads();
+  for (int32_t t = 0; t < one.length; ++t) {
+    const Best* from = best + (t + 1) % 2 * size + 1;
+    Best* to = best + t % 2 * size + 1;
+    const int64_t row = (one.b * shape.T + t) * width;
+    const double z_blank = static_cast<double>(get(lattice.columns + row)) + lattice.shift;
+    for (int32_t i = static_cast<int32_t>(threadIdx.x); i <= one.labels; i += static_cast<int32_t>(blockDim.x)) {
+      const bool may_skip = way.cap(targets.labels + one.b * S, i) > 0;
+      uint8_t move;
+      Best here = best_of(from[i], from[i - 1].label, may_skip, move);
+      here.blank += z_blank;
+      if (i < one.labels) here.label += static_cast<double>(get(lattice.columns + row + 1 + i));
+      if (i == one.labels) here.label = -INFINITY;
+      to[i] = here;
+      put(lattice.moves + row + i, move);
     }
     __syncthreads();
   }
-
-  if (threadIdx.x != 0) return;
-  const double* last = best + (length + 1) % 2 * frame + 2;
-  int64_t state = states - 1;
-  double score = last[state];
-  if (U > 0 && last[state - 1] >= score) score = last[--state];
-  R* utterance_score = static_cast<R*>(out.utterance_scores) + b;
-  if (!(score > -INFINITY)) {
-    put(utterance_score, minus_infinity<R>());
-    return;
+  if (threadIdx.x == 0) {
+    const Best* last = best + (one.length + 1) % 2 * size + 1;
+    trace.ends[0] = last[one.labels].blank;
+    trace.ends[1] = one.labels > 0 ? last[one.labels - 1].label : -INFINITY;
   }
-  double log_norms = 0.0, run = 0.0;
-  int64_t end = length;
-  for (int64_t t = length - 1; t >= 0; --t) {
-    const R* norm = norms + 2 * (t * shape.B + b);
-    const double log_norm = static_cast<double>(get(norm)) - log(static_cast<double>(get(norm + 1)));
-    log_norms += log_norm;
-    const int64_t before = state - get(my_moves + t * most + state), u = state / 2;
-    put(path + t, state % 2 == 1 ? get(labels + u) : kBlank);
-    if (state % 2 == 1) {
-      run += static_cast<double>(get(mine + t * width + u + 1)) - log_norm;
-      if (before != state || t == 0) {
-        put(out.starts + b * S + u, t);
-        put(out.ends + b * S + u, end);
-        put(scores + u, static_cast<R>(run / static_cast<double>(end - t)));
-      }
-    }
-    if (before != state) {
-      run = 0.0;
-      end = t;
-    }
-    state = before;
-  }
-  put(utterance_score, static_cast<R>(score - log_norms));
+  __syncthreads();
+  trace_back(shape, one, targets, lattice, trace, out);
 }
 
 }  // namespace cuda

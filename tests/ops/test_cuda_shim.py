@@ -70,7 +70,7 @@ def test_frame_stats_and_sweep(shim, batch):
         truth = reference.frame_stats(logits.double(), lengths)
         names = short(ops.FrameStats._fields)
         check_tuple(names, outcome.arrays, reference.frame_stats(logits, lengths), truth, 1 + spread(logits))
-        assert outcome.bad is None
+        assert outcome.fault is None
         tokens, counts = reference.sweep(truth[0], truth[1], truth[3], lengths, shifts)
         assert torch.equal(outcome.arrays["tokens"].view(tokens.shape), tokens)
         assert torch.equal(outcome.arrays["counts"].view(counts.shape), counts)
@@ -212,7 +212,7 @@ def test_bad_logits_are_noted(shim, dtype, value):
     asked = [ask(op, bad, 3) for op in ("frame_stats", "greedy", "log_softmax", "align")]
     asked.append(ask("ctc_loss", bad, 3, path_domain=1, with_gradient=1, grad_losses=torch.ones(3, dtype=working)))
     for outcome in shim.run(asked):
-        assert outcome.bad == 1 * 20 + 7
+        assert outcome.fault == ("logits", 1 * 20 + 7)
 
 
 # --- traffic: what must cross the memory bus, counted in sectors of 32 bytes ----------------------------------
