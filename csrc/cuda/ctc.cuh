@@ -143,12 +143,35 @@ CTCKIT_DEVICE void clear_frames(R* occupancy, const Shape& shape, int64_t b, int
   for (int64_t i = begin * width + threadIdx.x; i < shape.T * width; i += blockDim.x) put(mine + i, R(0));
 }
 
-constexpr int kAhead = 4;  // rounds for which emissions are on their way
-constexpr int kTile = 32;  // rounds after which blanks are added up
+// Rounds for which a lane with Q pairs has emissions on their way; a memory's latency is several rounds.
+// As many as registers hold; they divide kTile.
+template <class R, int Q>
+constexpr int kAhead = Q * sizeof(R) <= 8 ? 8 : Q * sizeof(R) <= 16 ? 4 : 2;
+constexpr int kRenormalise = 4;  // rounds after which mantissas come back to 1
+constexpr int kTile = 32;        // rounds after which blanks are added up
 
 CTCKIT_METHOD inline int64_t ctc_warp_shared_bytes(int64_t S, int64_t R) {
-  return 8 * (2 * (S + 1) + 4) + 4 * (2 * (S + 1) + 2) + R * 2 * kTile * (kWarp + 1);
+  return 8 * (2 * (S + 1) + 2) + 4 * (2 * (S + 1) + 2) + R * 2 * kTile * (kWarp + 1);
 }
+
+// What a warp reads of one direction's frames, one row after another: column 0 and those of its pairs. Loads are
+// unconditional, or the compiler would wait for each to choose its result: a pair without a label reads column 0.
+template <class X, int Q>
+struct Reader {
+  const X* row;
+  int64_t step;
+  int32_t left, column[Q];
+
+  // Asks for a row's columns of the pairs, and goes on to the next row if there is one.
+  CTCKIT_INLINE void read(X (&to)[Q]) {
+    CTCKIT_UNROLL for (int q = 0; q < Q; ++q) to[q] = get(row + column[q]);
+    if (--left > 0) row += step;
+  }
+  CTCKIT_INLINE void read(X& first, X (&to)[Q]) {
+    first = get(row);
+    read(to);
+  }
+};
 
 // A block an utterance, a warp a direction, Q pairs a lane, all states in registers. The first warp runs alpha forward
 // over frames 0 .. seam-1 while the second runs beta backward over length-1 .. seam; each keeps of its labels what
@@ -158,6 +181,7 @@ template <class R, int Q>
 CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, Targets targets, bool logit_domain,
                                           Trellis<R> trellis, unsigned long long* fault) {
   CTCKIT_SHARED(memory);
+  constexpr int ahead = kAhead<R, Q>;
   const int64_t S = targets.S, width = S + 1;
   double* seam_mantissa = reinterpret_cast<double*>(memory);
   double* shared_log_norms = seam_mantissa + 2 * width;
@@ -171,27 +195,30 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
   const int64_t b = one.b;
   const Way way{warp == 0, one.length, one.labels};
   const int32_t seam = one.length / 2, first = lane * Q, own_seam = way.forward ? seam : one.length - seam;
-  const Stored<R>* emissions = trellis.emissions + b * shape.T * width;
-  Stored<R>* kept = trellis.kept + b * shape.T * S;
-  R* occupancy = trellis.occupancy + b * shape.T * width;
+  const int64_t direction = way.forward ? 1 : -1;
   const bool with_gradient = trellis.with_gradient;
 
   Scaled blank[Q], label[Q];
-  int32_t cap[Q];
+  int32_t cap[Q], kill[Q], place[Q];  // kill is 0, or for a pair without a label kDead
+  bool has_label[Q];
+  Reader<Stored<R>, Q> reader;
   CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
+    const int32_t i = first + q;
     // Before its first frame a direction is in its first state.
-    blank[q] = {1.0, first + q == 0 ? 0 : kDead};
+    blank[q] = {1.0, i == 0 ? 0 : kDead};
     label[q] = {1.0, kDead};
-    cap[q] = way.cap(targets.labels + b * S, first + q);
+    cap[q] = way.cap(targets.labels + b * S, i);
+    has_label[q] = i < one.labels;
+    kill[q] = has_label[q] ? 0 : kDead;
+    place[q] = static_cast<int32_t>(way.label(i));
+    reader.column[q] = has_label[q] ? 1 + place[q] : 0;
   }
-  Stored<R> blank_ahead[kAhead], label_ahead[kAhead][Q];
-  const auto load = [&](int k, int32_t round) {
-    const Stored<R>* row = emissions + way.frame(round < one.length ? round : one.length - 1) * width;
-    blank_ahead[k] = get(row);
-    CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-      const int32_t i = first + q;
-      label_ahead[k][q] = i < one.labels ? get(row + 1 + way.label(i)) : Stored<R>{R(1), kDead};
-    }
+  Stored<R> blank_ahead[ahead], label_ahead[ahead][Q];
+  const auto read_from = [&](int32_t round) {
+    reader.row = trellis.emissions + (b * shape.T + way.frame(round)) * width;
+    reader.step = direction * width;
+    reader.left = one.length - round;
+    CTCKIT_UNROLL for (int k = 0; k < ahead; ++k) reader.read(blank_ahead[k], label_ahead[k]);
   };
   // What flows into this lane's states from those of the round before.
   const auto flow = [&](Scaled(&in_blank)[Q], Scaled(&in_label)[Q]) {
@@ -203,25 +230,39 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
       before = label[q];
     }
   };
-  // Rounds begin..end-1; emissions of the first few are there.
-  const auto run = [&](int32_t begin, int32_t end, const auto& after) {
-    for (int32_t base = begin; base < end; base += kAhead) {
-      CTCKIT_UNROLL for (int k = 0; k < kAhead; ++k) {
-        const int32_t round = base + k;
-        if (round < end) {
-          Scaled in_blank[Q], in_label[Q];
-          flow(in_blank, in_label);
-          CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-            blank[q] = multiply(in_blank[q], blank_ahead[k]);
-            label[q] = multiply(in_label[q], label_ahead[k][q]);
-          }
-          load(k, round + kAhead);
-          after(k, round, in_label);
-        }
-      }
+  const auto advance = [&](int k, Scaled(&in_label)[Q]) {
+    Scaled in_blank[Q];
+    flow(in_blank, in_label);
+    CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
+      blank[q] = multiply(in_blank[q], blank_ahead[k]);
+      label[q] = multiply(in_label[q], label_ahead[k][q]);
+      label[q].exponent += kill[q];
+    }
+    if (k % kRenormalise == kRenormalise - 1 || k == ahead - 1) {
       CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
         blank[q] = renormalise(blank[q]);
         label[q] = renormalise(label[q]);
+      }
+    }
+  };
+  // Rounds begin..end-1, after each of which there is something to do with k, the states and what flowed into them,
+  // and something to read for the round that is `ahead`. The last rounds of all have nothing to read.
+  const auto run = [&](int32_t begin, int32_t end, const auto& after, const auto& read) {
+    int32_t base = begin;
+    for (; base + ahead <= end; base += ahead) {
+      CTCKIT_UNROLL for (int k = 0; k < ahead; ++k) {
+        Scaled in_label[Q];
+        advance(k, in_label);
+        reader.read(blank_ahead[k], label_ahead[k]);
+        after(k, base + k, in_label);
+        read(k);
+      }
+    }
+    CTCKIT_UNROLL for (int k = 0; k < ahead - 1; ++k) {
+      if (base + k < end) {
+        Scaled in_label[Q];
+        advance(k, in_label);
+        after(k, base + k, in_label);
       }
     }
   };
@@ -231,14 +272,15 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
     if (lane == 0) *shared_log_norms = log_norms;
   } else {
     if (one.length > 0) {
-      CTCKIT_UNROLL for (int k = 0; k < kAhead; ++k) load(k, k);
-      run(0, own_seam, [&](int, int32_t round, const Scaled(&in_label)[Q]) {
+      read_from(0);
+      Stored<R>* keep = trellis.kept + (b * shape.T + way.frame(0)) * S;
+      const auto after = [&](int, int32_t, const Scaled(&in_label)[Q]) {
         CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-          if (with_gradient && first + q < one.labels) {
-            put(kept + way.frame(round) * S + way.label(first + q), store<R>(in_label[q]));
-          }
+          if (with_gradient && has_label[q]) put(keep + place[q], store<R>(in_label[q]));
         }
-      });
+        keep += direction * S;
+      };
+      run(0, own_seam, after, [](int) {});
     }
     CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
       const int32_t i = first + q;
@@ -246,9 +288,9 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
         seam_mantissa[2 * (one.labels - i)] = blank[q].mantissa;
         seam_exponent[2 * (one.labels - i)] = blank[q].exponent;
       }
-      if (!way.forward && i < one.labels) {
-        seam_mantissa[2 * way.label(i) + 1] = label[q].mantissa;
-        seam_exponent[2 * way.label(i) + 1] = label[q].exponent;
+      if (!way.forward && has_label[q]) {
+        seam_mantissa[2 * place[q] + 1] = label[q].mantissa;
+        seam_exponent[2 * place[q] + 1] = label[q].exponent;
       }
     }
   }
@@ -262,7 +304,7 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
       const int32_t i = first + q;
       const auto beta = [&](int32_t s) { return Scaled{seam_mantissa[s], seam_exponent[s]}; };
       if (i <= one.labels) sum = add(sum, multiply(in_blank[q], beta(2 * i)));
-      if (i < one.labels) sum = add(sum, multiply(in_label[q], beta(2 * i + 1)));
+      if (has_label[q]) sum = add(sum, multiply(in_label[q], beta(2 * i + 1)));
       sum = renormalise(sum);
     }
     sum = add_over_warp(sum);
@@ -281,36 +323,37 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
 
   const R inverse = static_cast<R>(1.0 / total.mantissa);
   R* my_tile = tile + (way.forward ? 0 : kTile * (kWarp + 1));
-  Stored<R> other[kAhead][Q];
-  const auto load_other = [&](int k, int32_t round) {
-    const Stored<R>* row = kept + way.frame(round < one.length ? round : one.length - 1) * S;
-    CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-      if (first + q < one.labels) other[k][q] = get(row + way.label(first + q));
-    }
-  };
-  CTCKIT_UNROLL for (int k = 0; k < kAhead; ++k) {
-    load(k, own_seam + k);
-    load_other(k, own_seam + k);
+  R* occupancy = trellis.occupancy + (b * shape.T + way.frame(own_seam)) * width;
+  // Without labels nothing was kept, and what is read instead is not used.
+  Reader<Stored<R>, Q> others;
+  others.row = S == 0 ? trellis.emissions : trellis.kept + (b * shape.T + way.frame(own_seam)) * S;
+  others.step = direction * S;
+  others.left = one.length - own_seam;
+  CTCKIT_UNROLL for (int q = 0; q < Q; ++q) others.column[q] = has_label[q] ? place[q] : 0;
+  Stored<R> other[ahead][Q];
+  const auto read_other = [&](int k) { others.read(other[k]); };
+  if (own_seam < one.length) {
+    read_from(own_seam);
+    CTCKIT_UNROLL for (int k = 0; k < ahead; ++k) read_other(k);
   }
   for (int32_t begin = own_seam; begin < one.length; begin += kTile) {
     const int32_t end = begin + kTile < one.length ? begin + kTile : one.length;
-    run(begin, end, [&](int k, int32_t round, const Scaled(&)[Q]) {
+    const auto after = [&](int k, int32_t round, const Scaled(&)[Q]) {
       R labels = 0;
-      R* to = occupancy + way.frame(round) * width + 1;
       CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-        const int32_t i = first + q;
-        const R gamma = i < one.labels ? occupancy_of<R>(label[q], other[k][q], total, inverse) : R(0);
+        const R gamma = has_label[q] ? occupancy_of<R>(label[q], other[k][q], total, inverse) : R(0);
         labels += gamma;
-        if (i < S) put(to + way.label(i), gamma);
+        if (first + q < S) put(occupancy + 1 + place[q], gamma);
       }
       my_tile[(round - begin) * (kWarp + 1) + lane] = labels;
-      load_other(k, round + kAhead);
-    });
+      occupancy += direction * width;
+    };
+    run(begin, end, after, read_other);
     __syncwarp();
     if (begin + lane < end) {
       R labels = 0;
       for (int i = 0; i < kWarp; ++i) labels += my_tile[lane * (kWarp + 1) + i];
-      put(occupancy + way.frame(begin + lane) * width, labels < R(1) ? R(1) - labels : R(0));
+      put(trellis.occupancy + (b * shape.T + way.frame(begin + lane)) * width, labels < R(1) ? R(1) - labels : R(0));
     }
     __syncwarp();
   }

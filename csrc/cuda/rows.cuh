@@ -23,6 +23,8 @@ CTCKIT_DEVICE Split split_row(const T* row, int64_t C) {
   return {head, (C - head) / kPack<T>};
 }
 
+constexpr int kTogether = 4;
+
 // A lane's share of a row in ascending order of class: f(values, count, first class), count a constant.
 template <class T, class One, class Many>
 CTCKIT_DEVICE void for_row(const T* row, int64_t C, int64_t stride, const One& one, const Many& many) {
@@ -33,9 +35,17 @@ CTCKIT_DEVICE void for_row(const T* row, int64_t C, int64_t stride, const One& o
   }
   const Split split = split_row(row, C);
   if (lane < split.head) one(widen(get(row + lane)), lane);
-  for (int64_t i = lane; i < split.packs; i += kWarp) {
-    const int64_t c = split.head + i * kPack<T>;
-    many(get_pack(row + c), c);
+  // Several loads are on their way before the first is waited for.
+  for (int64_t i = lane; i < split.packs; i += kTogether * kWarp) {
+    Pack<T> packs[kTogether];
+    CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
+      const int64_t at = i + k * kWarp;
+      if (at < split.packs) packs[k] = get_pack(row + split.head + at * kPack<T>);
+    }
+    CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
+      const int64_t at = i + k * kWarp;
+      if (at < split.packs) many(packs[k], split.head + at * kPack<T>);
+    }
   }
   const int64_t c = split.head + split.packs * kPack<T> + lane;
   if (c < C) one(widen(get(row + c)), c);

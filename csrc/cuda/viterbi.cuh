@@ -139,43 +139,51 @@ CTCKIT_BOUNDED(kAlignThreads) viterbi_warp_kernel(Shape shape, const int64_t* le
   Trace& trace = *reinterpret_cast<Trace*>(memory);
   const Utterance one = utterance_of(shape, lengths, targets, threadIdx.x >= blockDim.x - kWarp, fault);
   if (threadIdx.x < kWarp) {
+    constexpr int ahead = kAhead<R, Q>;
     const int64_t S = targets.S, width = S + 1, begin = one.b * shape.T * width;
     const int lane = lane_of(), first = lane * Q;
     const Way way{true, one.length, one.labels};
-    const R* columns = lattice.columns + begin;
-    uint8_t* moves = lattice.moves + begin;
-    R blank_ahead[kAhead], label_ahead[kAhead][Q];
+    uint8_t* moves = lattice.moves + begin + first;
     Best best[Q];
-    bool skips[Q];
-    const auto load = [&](int k, int32_t t) {
-      const R* row = columns + (t < one.length ? t : one.length - 1) * width;
-      blank_ahead[k] = get(row);
-      CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-        label_ahead[k][q] = first + q < one.labels ? get(row + 1 + first + q) : minus_infinity<R>();
-      }
-    };
+    bool skips[Q], has_label[Q], has_blank[Q];
+    Reader<R, Q> reader;
+    reader.row = lattice.columns + begin;
+    reader.step = width;
+    reader.left = one.length;
     CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
       best[q] = {first + q == 0 ? 0.0 : -INFINITY, -INFINITY};
       skips[q] = way.cap(targets.labels + one.b * S, first + q) > 0;
+      has_label[q] = first + q < one.labels;
+      has_blank[q] = first + q <= one.labels;
+      reader.column[q] = has_label[q] ? 1 + first + q : 0;
     }
-    CTCKIT_UNROLL for (int k = 0; k < kAhead && one.length > 0; ++k) load(k, k);
-    for (int32_t base = 0; base < one.length; base += kAhead) {
-      CTCKIT_UNROLL for (int k = 0; k < kAhead; ++k) {
-        const int32_t t = base + k;
-        if (t < one.length) {
-          double before = __shfl_up_sync(kAll, best[Q - 1].label, 1);
-          if (lane == 0) before = -INFINITY;
-          const double z_blank = static_cast<double>(blank_ahead[k]) + lattice.shift;
-          CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-            uint8_t move;
-            const Best to = best_of(best[q], before, skips[q], move);
-            before = best[q].label;
-            best[q] = {to.blank + z_blank, to.label + static_cast<double>(label_ahead[k][q])};
-            if (first + q <= one.labels) put(moves + t * width + first + q, move);
-          }
-          load(k, t + kAhead);
-        }
+    R blank_ahead[ahead], label_ahead[ahead][Q];
+    if (one.length > 0) {
+      CTCKIT_UNROLL for (int k = 0; k < ahead; ++k) reader.read(blank_ahead[k], label_ahead[k]);
+    }
+    const auto advance = [&](int k) {
+      double before = __shfl_up_sync(kAll, best[Q - 1].label, 1);
+      if (lane == 0) before = -INFINITY;
+      const double z_blank = static_cast<double>(blank_ahead[k]) + lattice.shift;
+      CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
+        uint8_t move;
+        const Best to = best_of(best[q], before, skips[q], move);
+        before = best[q].label;
+        const R z = has_label[q] ? label_ahead[k][q] : minus_infinity<R>();
+        best[q] = {to.blank + z_blank, to.label + static_cast<double>(z)};
+        if (has_blank[q]) put(moves + q, move);
       }
+      moves += width;
+    };
+    int32_t base = 0;
+    for (; base + ahead <= one.length; base += ahead) {
+      CTCKIT_UNROLL for (int k = 0; k < ahead; ++k) {
+        advance(k);
+        reader.read(blank_ahead[k], label_ahead[k]);
+      }
+    }
+    CTCKIT_UNROLL for (int k = 0; k < ahead - 1; ++k) {
+      if (base + k < one.length) advance(k);
     }
     CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
       if (first + q == one.labels) trace.ends[0] = best[q].blank;
