@@ -107,9 +107,8 @@ def check_refusals(shape: Shape, dtype: torch.dtype) -> None:
     long, wide, beyond = lengths.clone(), target_lengths.clone(), targets.clone()
     long[2], wide[2], beyond[2, 0] = 1 << 40, -3, 1 << 40
     wrong = (targets, long, target_lengths), (targets, lengths, wide), (beyond, lengths, target_lengths)
-    for name, arguments in zip(
-        ("lengths: 1099511627776", "target_lengths: -3", "targets: label"), wrong, strict=True
-    ):
+    names = "lengths: 1099511627776", "target_lengths: -3", "targets: label 1099511627776"
+    for name, arguments in zip(names, wrong, strict=True):
         for op in (ops.ctc_loss, ops.align):
             said = refusal_of(lambda op=op, arguments=arguments: op(logits, *arguments))
             assert said.startswith(f"{name} of utterance 2"), f"{name}: {op.__name__} said {said}"

@@ -143,10 +143,10 @@ CTCKIT_DEVICE void clear_frames(R* occupancy, const Shape& shape, int64_t b, int
   for (int64_t i = begin * width + threadIdx.x; i < shape.T * width; i += blockDim.x) put(mine + i, R(0));
 }
 
-// Rounds for which a lane with Q pairs has emissions on their way; a memory's latency is several rounds.
-// As many as registers hold; they divide kTile.
+// Rounds for which a lane with Q pairs has emissions on their way: a memory's latency. The loop over them is unrolled,
+// and is to fit a processor's 12 KB of instructions. They divide kTile.
 template <class R, int Q>
-constexpr int kAhead = Q * sizeof(R) <= 8 ? 8 : Q * sizeof(R) <= 16 ? 4 : 2;
+constexpr int kAhead = Q * sizeof(R) <= 4 ? 8 : Q * sizeof(R) <= 8 ? 4 : 2;
 constexpr int kRenormalise = 4;  // rounds after which mantissas come back to 1
 constexpr int kTile = 32;        // rounds after which blanks are added up
 
@@ -552,7 +552,8 @@ CTCKIT_KERNEL ctc_gradient_kernel(const Working<T>* grad_losses, int64_t grad_lo
   const bool zero = t >= get(lengths + b) || get(losses + b) == INFINITY;
   const R top = zero ? R(0) : get(norms + 2 * at), inverse = zero ? R(0) : get(norms + 2 * at + 1);
   const R weight = zero ? R(0) : get(grad_losses + b * grad_losses_stride);
-  const auto dense = [&](R x) { return zero ? R(0) : exp_of(x - top) * inverse * weight; };
+  const R scale = inverse * weight;
+  const auto dense = [&](R x) { return exp_of(x - top) * scale; };
   const bool packs = logits.stride_c == 1 && grad.stride_c == 1 &&
                      reinterpret_cast<uintptr_t>(row) % 16 == reinterpret_cast<uintptr_t>(to) % 16;
   const auto put_one = [&](R x, int64_t c) {
@@ -566,13 +567,17 @@ CTCKIT_KERNEL ctc_gradient_kernel(const Working<T>* grad_losses, int64_t grad_lo
   }
   for_row(
       row, shape.C, logits.stride_c, [&](R x, int64_t c) { put_one(dense(x), c); },
-      [&](const Pack<T>& pack, int64_t first) {
-        Pack<T> out;
-        for (int i = 0; i < kPack<T>; ++i) narrow(dense(widen(pack.v[i])), out.v[i]);
-        if (packs) {
-          put_pack(to + first, out);
-        } else {
-          for (int i = 0; i < kPack<T>; ++i) put(to + (first + i) * grad.stride_c, out.v[i]);
+      [&](const Pack<T>(&from)[kTogether], int64_t first, int count) {
+        CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
+          if (k >= count) return;
+          const int64_t begin = first + k * kWarp * kPack<T>;
+          Pack<T> out;
+          for (int i = 0; i < kPack<T>; ++i) narrow(dense(widen(from[k].v[i])), out.v[i]);
+          if (packs) {
+            put_pack(to + begin, out);
+          } else {
+            for (int i = 0; i < kPack<T>; ++i) put(to + (begin + i) * grad.stride_c, out.v[i]);
+          }
         }
       });
   __syncwarp();  // other lanes wrote these columns

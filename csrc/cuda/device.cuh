@@ -5,6 +5,7 @@
 #include "../core/problem.h"
 
 #if defined(__CUDACC__)
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
@@ -59,17 +60,27 @@ CTCKIT_DEVICE float widen(Fp16 x) { return __half2float(__ushort_as_half(x.bits)
 CTCKIT_DEVICE void narrow(float x, float& to) { to = x; }
 CTCKIT_DEVICE void narrow(double x, double& to) { to = x; }
 CTCKIT_DEVICE void narrow(float x, Fp16& to) { to.bits = __half_as_ushort(__float2half_rn(x)); }
-CTCKIT_DEVICE void narrow(float x, Bf16& to) {
-  const unsigned bits = __float_as_uint(x);
-  to.bits = static_cast<uint16_t>((x == x ? bits + 0x7fffu + (bits >> 16 & 1u) : bits | 0x400000u) >> 16);
+CTCKIT_DEVICE void narrow(float x, Bf16& to) { to.bits = __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
+
+// 2^x in one special-function instruction; what is below the normal numbers is zero.
+CTCKIT_DEVICE float power_of(float x) {
+#if defined(__CUDACC__)
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
 }
 
-// exp(x) for x <= 0, in one multiplication and one special-function instruction for float.
+// exp(x) for x <= 0.
 CTCKIT_DEVICE float exp_of(float x) {
   CTCKIT_COUNT_EXPONENTIAL();
-  return exp2f(x * 1.44269504f);
+  return power_of(x * 1.44269504f);
 }
 CTCKIT_DEVICE double exp_of(double x) { return exp(x); }
+CTCKIT_DEVICE float larger_of(float a, float b) { return fmaxf(a, b); }
+CTCKIT_DEVICE double larger_of(double a, double b) { return fmax(a, b); }
 CTCKIT_DEVICE float log_of(float x) { return logf(x); }
 CTCKIT_DEVICE double log_of(double x) { return log(x); }
 

@@ -46,10 +46,22 @@ int64_t ctc_states_bytes(const Shape& shape, int64_t S) {
   const int64_t bytes = 2 * WideStates::bytes(S);
   return in_registers(S) || ctc_wide_shared_bytes() + bytes <= kSharedBytes ? 0 : shape.B * bytes;
 }
-int64_t viterbi_states_bytes(const Shape& shape, int64_t S) {
-  const int64_t bytes = viterbi_wide_bytes(S);
-  return in_registers(S) || static_cast<int64_t>(sizeof(Trace)) + bytes <= kSharedBytes ? 0 : shape.B * bytes;
-}
+// And of the alignment: bytes for an utterance's moves and, in the wide kernel, its states.
+struct AlignmentPlan {
+  bool moves_in_shared, states_in_shared;
+  int64_t moves, states, traced, shared;
+
+  AlignmentPlan(const Shape& shape, int64_t S) {
+    const int64_t wide = in_registers(S) ? 0 : viterbi_wide_bytes(S);
+    states_in_shared = trace_bytes(shape.T, S, false) + wide <= kSharedBytes;
+    states = states_in_shared ? 0 : shape.B * wide;
+    const int64_t beside = states_in_shared ? wide : 0;
+    moves_in_shared = trace_bytes(shape.T, S, true) + beside <= kSharedBytes;
+    moves = moves_in_shared ? 0 : shape.B * shape.T * (S + 1);
+    traced = trace_bytes(shape.T, S, moves_in_shared);
+    shared = traced + beside;
+  }
+};
 
 // Deals out one piece of scratch.
 class Scratch {
@@ -188,38 +200,41 @@ void ctc_loss_backward(const void* grad_losses, int64_t grad_losses_stride, cons
 
 int64_t align_scratch_bytes(Type type, const Shape& shape, int64_t S) {
   const int64_t R = working_bytes(type), frames = shape.T * shape.B;
-  return Scratch::rounded(R * 2 * frames) + Scratch::rounded(R * frames * (S + 1)) +
-         Scratch::rounded(viterbi_states_bytes(shape, S)) + Scratch::rounded(frames * (S + 1));
+  const AlignmentPlan plan(shape, S);
+  return Scratch::rounded(R * 2 * frames) + Scratch::rounded(R * frames * (S + 1)) + Scratch::rounded(8 * frames) +
+         Scratch::rounded(plan.states) + Scratch::rounded(plan.moves);
 }
 
 void align(const View& logits, const Shape& shape, const int64_t* lengths, const Targets& targets, double shift,
            void* scratch, const AlignmentOutput& out, unsigned long long* fault, void* stream) {
   const int64_t rows = shape.T * shape.B, S = targets.S;
   if (shape.B == 0) return;
+  const AlignmentPlan plan(shape, S);
   with_type(logits.type, [&](auto sample) {
     using T = decltype(sample);
     using R = Working<T>;
     Scratch pieces(scratch);
     R* norms = as<R>(pieces.take(static_cast<int64_t>(sizeof(R)) * 2 * rows));
     R* columns = as<R>(pieces.take(static_cast<int64_t>(sizeof(R)) * rows * (S + 1)));
-    auto* states = as<char>(pieces.take(viterbi_states_bytes(shape, S)));
-    const Lattice<R> lattice{norms, columns, as<uint8_t>(pieces.take(rows * (S + 1))), shift};
+    double* scores = as<double>(pieces.take(8 * rows));
+    char* states = as<char>(pieces.take(plan.states));
+    const Lattice<R> lattice{norms, columns, scores, as<uint8_t>(pieces.take(plan.moves)), shift};
     if (rows > 0) {
       CTCKIT_LAUNCH((gather_kernel<T, LogitColumns<R>>), blocks_for_warps(rows), kThreads, 0,
                     static_cast<Stream>(stream), logits, shape, lengths, targets, static_cast<R>(shift), norms,
                     LogitColumns<R>{columns}, fault);
     }
     const auto blocks = static_cast<unsigned>(shape.B);
+    const auto shared = static_cast<size_t>(plan.shared);
     with_pairs(
         S,
         [&](auto pairs) {
-          CTCKIT_LAUNCH((viterbi_warp_kernel<R, decltype(pairs)::value>), blocks, kAlignThreads, sizeof(Trace),
+          CTCKIT_LAUNCH((viterbi_warp_kernel<R, decltype(pairs)::value>), blocks, kAlignThreads, shared,
                         static_cast<Stream>(stream), shape, lengths, targets, lattice, out, fault);
         },
         [&] {
-          const int64_t shared = static_cast<int64_t>(sizeof(Trace)) + (states == nullptr ? viterbi_wide_bytes(S) : 0);
-          CTCKIT_LAUNCH(viterbi_wide_kernel<R>, blocks, 2 * kWideHalf, static_cast<size_t>(shared),
-                        static_cast<Stream>(stream), shape, lengths, targets, lattice, out, states, fault);
+          CTCKIT_LAUNCH(viterbi_wide_kernel<R>, blocks, 2 * kWideHalf, shared, static_cast<Stream>(stream), shape,
+                        lengths, targets, lattice, out, plan.traced, states, fault);
         });
   });
 }

@@ -62,23 +62,27 @@ CTCKIT_KERNEL log_softmax_kernel(View logits, Shape shape, const int64_t* length
   }
   if (log_probs.data == nullptr) return;
   T* to = address<T>(log_probs, t, b);
-  const auto log_prob = [&](R x, int64_t c) { return ((c == kBlank ? x + row_shift : x) - norm.top) - log_total; };
+  const auto log_prob = [&](R x, bool blank) { return ((blank ? x + row_shift : x) - norm.top) - log_total; };
   const bool packs = logits.stride_c == 1 && log_probs.stride_c == 1 &&
                      reinterpret_cast<uintptr_t>(from) % 16 == reinterpret_cast<uintptr_t>(to) % 16;
   for_row(
       from, shape.C, logits.stride_c,
       [&](R x, int64_t c) {
         T value;
-        narrow(log_prob(x, c), value);
+        narrow(log_prob(x, c == kBlank), value);
         put(to + c * log_probs.stride_c, value);
       },
-      [&](const Pack<T>& pack, int64_t first) {
-        Pack<T> out;
-        for (int i = 0; i < kPack<T>; ++i) narrow(log_prob(widen(pack.v[i]), first + i), out.v[i]);
-        if (packs) {
-          put_pack(to + first, out);
-        } else {
-          for (int i = 0; i < kPack<T>; ++i) put(to + (first + i) * log_probs.stride_c, out.v[i]);
+      [&](const Pack<T>(&logits_of)[kTogether], int64_t first, int count) {
+        CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
+          if (k >= count) return;
+          const int64_t begin = first + k * kWarp * kPack<T>;
+          Pack<T> out;
+          for (int i = 0; i < kPack<T>; ++i) narrow(log_prob(widen(logits_of[k].v[i]), k == 0 && i == 0 && first == kBlank), out.v[i]);
+          if (packs) {
+            put_pack(to + begin, out);
+          } else {
+            for (int i = 0; i < kPack<T>; ++i) put(to + (begin + i) * log_probs.stride_c, out.v[i]);
+          }
         }
       });
 }
@@ -95,8 +99,10 @@ CTCKIT_KERNEL log_softmax_backward_kernel(View grad, View log_probs, Shape shape
   R sum = 0;
   for_row(
       g, shape.C, grad.stride_c, [&](R x, int64_t) { sum += x; },
-      [&](const Pack<T>& pack, int64_t) {
-        for (int i = 0; i < kPack<T>; ++i) sum += widen(pack.v[i]);
+      [&](const Pack<T>(&packs)[kTogether], int64_t, int count) {
+        CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
+          for (int i = 0; i < kPack<T> && k < count; ++i) sum += widen(packs[k].v[i]);
+        }
       });
   for (int offset = kWarp / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(kAll, sum, offset);
   for (int64_t c = lane_of(); c < shape.C; c += kWarp) {

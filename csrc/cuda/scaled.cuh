@@ -94,7 +94,7 @@ CTCKIT_DEVICE Stored<float> emission(float x, float shift, float shift_rest, flo
   const float n = floorf(high * 1.44269504f);
   // log2(e) in two parts: the first product less n is exact but for one rounding of the difference.
   const float part = fmaf(low, 1.44269504f, fmaf(high, 1.925963e-8f, fmaf(high, 1.4426950216293335f, -n)));
-  return {exp2f(part), static_cast<int32_t>(n)};
+  return {power_of(part), static_cast<int32_t>(n)};
 }
 
 CTCKIT_DEVICE Stored<double> emission(double x, double shift, double shift_rest, double top, double bound) {

@@ -37,32 +37,54 @@ CTCKIT_DEVICE Best best_of(const Best& from, double before, bool may_skip, uint8
   return to;
 }
 
-// moves is scratch [B, T, S + 1], columns and norms are what gather_kernel left.
+// columns and norms are what gather_kernel left; scores is scratch [B, T], and moves [B, T, S + 1], or nullptr where a
+// block's shared memory holds an utterance's.
 template <class R>
 struct Lattice {
   const R *norms, *columns;
+  double* scores;
   uint8_t* moves;
   double shift;
 };
 
-// The block's part of shared memory for the trace.
+// A block's shared memory: this, then the moves or else a window of them, then what the kernel wants.
 struct Trace {
   double ends[2];  // best scores of the last blank and the last label
   double sums[32];
   int64_t state;
-  uint8_t window[kTrace * kTrace];
 };
 
-// From the best scores at the end to the result, by the whole block. A path goes back one pair a frame at most, so a
-// window of kTrace frames and pairs holds what it can meet; one thread walks it, all do the rest.
+CTCKIT_METHOD inline int64_t trace_bytes(int64_t T, int64_t S, bool moves_in_shared) {
+  const int64_t moves = moves_in_shared ? T * (S + 1) : kTrace * kTrace;
+  return static_cast<int64_t>(sizeof(Trace)) + (moves + 15) / 16 * 16;
+}
+
+// Goes back some frames from the last of them, in `state`, writing states to path. `at` is the move of that frame and
+// pair; the moves of the frame and of the pair before are frame_step and pair_step on.
+CTCKIT_DEVICE int walk_back(const uint8_t* at, int frame_step, int pair_step, int64_t* path, int frames, int state) {
+  for (int i = 0; i < frames; ++i) {
+    put(path - i, int64_t{state});
+    const int before = state - (*at >> (state & 1) & (state & 1 ? 3 : 1));
+    at += frame_step + pair_step * ((state >> 1) - (before >> 1));
+    state = before;
+  }
+  return state;
+}
+
+// From the best scores at the end to the result, by the whole block. One thread walks back, all do the rest. A path
+// goes back one pair a frame at most, so of moves in global memory a window of kTrace frames and pairs is fetched at
+// a time.
 template <class R>
 CTCKIT_DEVICE void trace_back(const Shape& shape, const Utterance& one, const Targets& targets,
-                              const Lattice<R>& lattice, Trace& trace, const AlignmentOutput& out) {
+                              const Lattice<R>& lattice, char* memory, const AlignmentOutput& out) {
+  Trace& trace = *reinterpret_cast<Trace*>(memory);
+  uint8_t* window = reinterpret_cast<uint8_t*>(memory + sizeof(Trace));
   const int64_t b = one.b, T = shape.T, S = targets.S, width = S + 1, length = one.length, U = one.labels;
   const int64_t* labels = targets.labels + b * S;
   int64_t *path = out.paths + b * T, *starts = out.starts + b * S, *ends = out.ends + b * S;
   R* scores = static_cast<R*>(out.scores) + b * S;
   R* utterance_score = static_cast<R*>(out.utterance_scores) + b;
+  double* frame_scores = lattice.scores + b * T;
 
   const bool in_label = U > 0 && trace.ends[1] >= trace.ends[0];
   const double score = in_label ? trace.ends[1] : trace.ends[0];
@@ -79,22 +101,23 @@ CTCKIT_DEVICE void trace_back(const Shape& shape, const Utterance& one, const Ta
   }
 
   int64_t state = in_label ? 2 * U - 1 : 2 * U;
-  for (int64_t end = length; end > 0; end -= kTrace) {
+  if (lattice.moves == nullptr) {
+    if (threadIdx.x == 0 && length > 0) {
+      walk_back(window + (length - 1) * width + state / 2, -static_cast<int>(width), -1, path + length - 1,
+                static_cast<int>(length), static_cast<int>(state));
+    }
+    __syncthreads();
+  }
+  for (int64_t end = length; end > 0 && lattice.moves != nullptr; end -= kTrace) {
     const int64_t pair = state / 2;
     for (int64_t i = threadIdx.x; i < kTrace * kTrace; i += blockDim.x) {
       const int64_t t = end - 1 - i / kTrace, p = pair - i % kTrace;
-      if (t >= 0 && p >= 0) trace.window[i] = get(lattice.moves + (b * T + t) * width + p);
+      if (t >= 0 && p >= 0) window[i] = get(lattice.moves + (b * T + t) * width + p);
     }
     __syncthreads();
     if (threadIdx.x == 0) {
-      int s = static_cast<int>(state);
-      const int frames = static_cast<int>(end < kTrace ? end : kTrace), top = static_cast<int>(pair);
-      for (int i = 0; i < frames; ++i) {
-        put(path + end - 1 - i, int64_t{s});  // a state for now
-        const int moves = trace.window[i * kTrace + top - s / 2];
-        s -= s % 2 == 1 ? moves >> 1 : moves & 1;
-      }
-      trace.state = s;
+      trace.state = walk_back(window, kTrace, 1, path + end - 1, static_cast<int>(end < kTrace ? end : kTrace),
+                              static_cast<int>(state));
     }
     __syncthreads();
     state = trace.state;
@@ -102,11 +125,13 @@ CTCKIT_DEVICE void trace_back(const Shape& shape, const Utterance& one, const Ta
 
   double log_norms = 0.0;
   for (int64_t t = threadIdx.x; t < length; t += blockDim.x) {
-    log_norms += log_norm_of_frame(lattice.norms, shape, t, b, true);
-    const int64_t s = get(path + t);
+    const double log_norm = log_norm_of_frame(lattice.norms, shape, t, b, true);
+    log_norms += log_norm;
+    const int64_t s = get(path + t), u = s / 2;
     if (s % 2 == 0) continue;
-    if (t == 0 || get(path + t - 1) != s) put(starts + s / 2, t);
-    if (t + 1 == length || get(path + t + 1) != s) put(ends + s / 2, t + 1);
+    put(frame_scores + t, static_cast<double>(get(lattice.columns + (b * T + t) * width + u + 1)) - log_norm);
+    if (t == 0 || get(path + t - 1) != s) put(starts + u, t);
+    if (t + 1 == length || get(path + t + 1) != s) put(ends + u, t + 1);
   }
   log_norms = add_over_warp(log_norms);
   if (lane_of() == 0) trace.sums[threadIdx.x / kWarp] = log_norms;
@@ -119,10 +144,7 @@ CTCKIT_DEVICE void trace_back(const Shape& shape, const Utterance& one, const Ta
   for (int64_t u = threadIdx.x; u < U; u += blockDim.x) {
     const int64_t begin = get(starts + u), end = get(ends + u);
     double sum = 0.0;
-    for (int64_t t = begin; t < end; ++t) {
-      sum += static_cast<double>(get(lattice.columns + (b * T + t) * width + u + 1)) -
-             log_norm_of_frame(lattice.norms, shape, t, b, true);
-    }
+    for (int64_t t = begin; t < end; ++t) sum += get(frame_scores + t);
     put(scores + u, static_cast<R>(sum / static_cast<double>(end - begin)));
   }
   for (int64_t t = threadIdx.x; t < length; t += blockDim.x) {
@@ -143,7 +165,8 @@ CTCKIT_BOUNDED(kAlignThreads) viterbi_warp_kernel(Shape shape, const int64_t* le
     const int64_t S = targets.S, width = S + 1, begin = one.b * shape.T * width;
     const int lane = lane_of(), first = lane * Q;
     const Way way{true, one.length, one.labels};
-    uint8_t* moves = lattice.moves + begin + first;
+    uint8_t* moves = (lattice.moves == nullptr ? reinterpret_cast<uint8_t*>(memory + sizeof(Trace))
+                                               : lattice.moves + begin) + first;
     Best best[Q];
     bool skips[Q], has_label[Q], has_blank[Q];
     Reader<R, Q> reader;
@@ -171,7 +194,7 @@ CTCKIT_BOUNDED(kAlignThreads) viterbi_warp_kernel(Shape shape, const int64_t* le
         before = best[q].label;
         const R z = has_label[q] ? label_ahead[k][q] : minus_infinity<R>();
         best[q] = {to.blank + z_blank, to.label + static_cast<double>(z)};
-        if (has_blank[q]) put(moves + q, move);
+        if (has_blank[q]) moves[q] = move;
       }
       moves += width;
     };
@@ -191,24 +214,26 @@ CTCKIT_BOUNDED(kAlignThreads) viterbi_warp_kernel(Shape shape, const int64_t* le
     }
   }
   __syncthreads();
-  trace_back(shape, one, targets, lattice, trace, out);
+  trace_back(shape, one, targets, lattice, memory, out);
 }
 
 // Two frames of pairs, one before the first.
 CTCKIT_METHOD inline int64_t viterbi_wide_bytes(int64_t S) { return 2 * (S + 2) * static_cast<int64_t>(sizeof(Best)); }
 
-// The same for any number of labels: states in memory, shared or a part of `states`, and a barrier a frame.
+// The same for any number of labels: states in memory, shared from `traced` on or a part of `states`, and a barrier a
+// frame.
 template <class R>
 CTCKIT_BOUNDED(2 * kWideHalf) viterbi_wide_kernel(Shape shape, const int64_t* lengths, Targets targets,
-                                                  Lattice<R> lattice, AlignmentOutput out, char* states,
+                                                  Lattice<R> lattice, AlignmentOutput out, int64_t traced, char* states,
                                                   unsigned long long* fault) {
   CTCKIT_SHARED(memory);
   Trace& trace = *reinterpret_cast<Trace*>(memory);
   const Utterance one = utterance_of(shape, lengths, targets, threadIdx.x < kWarp, fault);
   const int64_t S = targets.S, width = S + 1, size = S + 2;
   const Way way{true, one.length, one.labels};
-  Best* best = reinterpret_cast<Best*>(states == nullptr ? memory + sizeof(Trace)
-                                                         : states + one.b * viterbi_wide_bytes(S));
+  Best* best = reinterpret_cast<Best*>(states == nullptr ? memory + traced : states + one.b * viterbi_wide_bytes(S));
+  uint8_t* moves = lattice.moves == nullptr ? reinterpret_cast<uint8_t*>(memory + sizeof(Trace))
+                                            : lattice.moves + one.b * shape.T * width;
   for (int64_t i = threadIdx.x; i < 2 * size; i += blockDim.x) {
     best[i] = {i == size + 1 ? 0.0 : -INFINITY, -INFINITY};  // buffer 1 is the frame before the first
   }
@@ -226,7 +251,7 @@ CTCKIT_BOUNDED(2 * kWideHalf) viterbi_wide_kernel(Shape shape, const int64_t* le
       if (i < one.labels) here.label += static_cast<double>(get(lattice.columns + row + 1 + i));
       if (i == one.labels) here.label = -INFINITY;
       to[i] = here;
-      put(lattice.moves + row + i, move);
+      moves[t * width + i] = move;
     }
     __syncthreads();
   }
@@ -236,7 +261,7 @@ CTCKIT_BOUNDED(2 * kWideHalf) viterbi_wide_kernel(Shape shape, const int64_t* le
     trace.ends[1] = one.labels > 0 ? last[one.labels - 1].label : -INFINITY;
   }
   __syncthreads();
-  trace_back(shape, one, targets, lattice, trace, out);
+  trace_back(shape, one, targets, lattice, memory, out);
 }
 
 }  // namespace cuda

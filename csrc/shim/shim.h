@@ -128,3 +128,13 @@ inline __half __ushort_as_half(unsigned short bits) { return {shim_cast<_Float16
 inline unsigned short __half_as_ushort(__half half) { return shim_cast<unsigned short>(half.value); }
 inline float __half2float(__half half) { return static_cast<float>(half.value); }
 inline __half __float2half_rn(float value) { return {static_cast<_Float16>(value)}; }
+
+struct __nv_bfloat16 {
+  unsigned short bits;
+};
+inline __nv_bfloat16 __float2bfloat16_rn(float value) {
+  const unsigned bits = __float_as_uint(value);
+  const unsigned rounded = value == value ? bits + 0x7fffu + (bits >> 16 & 1u) : bits | 0x400000u;
+  return {static_cast<unsigned short>(rounded >> 16)};
+}
+inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 value) { return value.bits; }
