@@ -176,7 +176,7 @@ struct Reader {
 // A block an utterance, a warp a direction, Q pairs a lane, all states in registers. The first warp runs alpha forward
 // over frames 0 .. seam-1 while the second runs beta backward over length-1 .. seam; each keeps of its labels what
 // flows into them. Where they meet the total is known, and as each goes on over the other's ground it turns what the
-// other kept into occupancies. What the labels leave is the blanks'. The third warp checks and adds up the norms.
+// other kept into occupancies. What the labels leave is the blanks'. The third warp checks, fetches ahead and adds up the norms.
 template <class R, int Q>
 CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, Targets targets, bool logit_domain,
                                           Trellis<R> trellis, unsigned long long* fault) {
@@ -268,6 +268,8 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
   };
 
   if (warp == 2) {
+    prefetch(trellis.emissions + b * shape.T * width, one.length * width * static_cast<int64_t>(sizeof(Stored<R>)),
+             lane, kWarp);
     const double log_norms = log_norms_over_warp(trellis.norms, shape, one);
     if (lane == 0) *shared_log_norms = log_norms;
   } else {
@@ -435,6 +437,7 @@ CTCKIT_BOUNDED(2 * kWideHalf) ctc_wide_kernel(Shape shape, const int64_t* length
     return label;
   };
 
+  prefetch(emissions, one.length * width * static_cast<int64_t>(sizeof(Stored<R>)), threadIdx.x, blockDim.x);
   for (int32_t i = thread - 1; i <= one.labels; i += kWideHalf) {
     // Before its first frame a direction is in its first state.
     own.set(0, i, Scaled{1.0, kDead}, Scaled{1.0, kDead});

@@ -129,6 +129,21 @@ CTCKIT_DEVICE void put_pack(T* to, const Pack<T>& pack) {
 #endif
 }
 
+// Asks for memory to be brought to the second-level cache, by `threads` threads, the ends first: what a pass over all
+// logits wrote may have left it, and a loop that waits for each round cannot look far enough ahead.
+CTCKIT_DEVICE void prefetch(const void* begin, int64_t bytes, int64_t thread, int64_t threads) {
+#if defined(__CUDACC__)
+  constexpr int64_t line = 128;
+  const char* memory = static_cast<const char*>(begin);
+  for (int64_t at = thread * line; at < (bytes + 1) / 2; at += threads * line) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(memory + at));
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(memory + bytes - 1 - at));
+  }
+#else
+  (void)begin, (void)bytes, (void)thread, (void)threads;
+#endif
+}
+
 // Lengths and counts as they may be used: what is out of range is reported by one kernel of the op (rows.cuh, note)
 // and must not lead another one out of its memory.
 CTCKIT_DEVICE int64_t clamped(int64_t x, int64_t most) { return x < 0 ? 0 : x > most ? most : x; }

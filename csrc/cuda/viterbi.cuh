@@ -18,23 +18,10 @@ struct Best {
 };
 
 CTCKIT_DEVICE Best best_of(const Best& from, double before, bool may_skip, uint8_t& move) {
-  Best to = from;
-  move = 0;
-  if (before > to.blank) {
-    to.blank = before;
-    move = 1;
-  }
-  unsigned steps = 0;
-  if (from.blank > to.label) {
-    to.label = from.blank;
-    steps = 1;
-  }
-  if (may_skip && before > to.label) {
-    to.label = before;
-    steps = 2;
-  }
-  move = static_cast<uint8_t>(move | steps << 1);
-  return to;
+  const bool enters = before > from.blank, steps = from.blank > from.label;
+  const bool skips = may_skip && before > from.label && enters;
+  move = static_cast<uint8_t>((enters ? 1 : 0) | (skips ? 4 : steps ? 2 : 0));
+  return {enters ? before : from.blank, skips ? before : steps ? from.blank : from.label};
 }
 
 // columns and norms are what gather_kernel left; scores is scratch [B, T], and moves [B, T, S + 1], or nullptr where a
@@ -160,6 +147,11 @@ CTCKIT_BOUNDED(kAlignThreads) viterbi_warp_kernel(Shape shape, const int64_t* le
   CTCKIT_SHARED(memory);
   Trace& trace = *reinterpret_cast<Trace*>(memory);
   const Utterance one = utterance_of(shape, lengths, targets, threadIdx.x >= blockDim.x - kWarp, fault);
+  if (threadIdx.x >= blockDim.x - kWarp) {
+    const int64_t width = targets.S + 1;
+    prefetch(lattice.columns + one.b * shape.T * width, one.length * width * static_cast<int64_t>(sizeof(R)),
+             lane_of(), kWarp);
+  }
   if (threadIdx.x < kWarp) {
     constexpr int ahead = kAhead<R, Q>;
     const int64_t S = targets.S, width = S + 1, begin = one.b * shape.T * width;
@@ -234,6 +226,8 @@ CTCKIT_BOUNDED(2 * kWideHalf) viterbi_wide_kernel(Shape shape, const int64_t* le
   Best* best = reinterpret_cast<Best*>(states == nullptr ? memory + traced : states + one.b * viterbi_wide_bytes(S));
   uint8_t* moves = lattice.moves == nullptr ? reinterpret_cast<uint8_t*>(memory + sizeof(Trace))
                                             : lattice.moves + one.b * shape.T * width;
+  prefetch(lattice.columns + one.b * shape.T * width, one.length * width * static_cast<int64_t>(sizeof(R)), threadIdx.x,
+           blockDim.x);
   for (int64_t i = threadIdx.x; i < 2 * size; i += blockDim.x) {
     best[i] = {i == size + 1 ? 0.0 : -INFINITY, -INFINITY};  // buffer 1 is the frame before the first
   }
