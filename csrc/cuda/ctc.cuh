@@ -275,10 +275,11 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
   } else {
     if (one.length > 0) {
       read_from(0);
-      Stored<R>* keep = trellis.kept + (b * shape.T + way.frame(0)) * S;
+      Stored<R>* keep = with_gradient ? trellis.kept + (b * shape.T + way.frame(0)) * S : nullptr;
       const auto after = [&](int, int32_t, const Scaled(&in_label)[Q]) {
+        if (!with_gradient) return;
         CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-          if (with_gradient && has_label[q]) put(keep + place[q], store<R>(in_label[q]));
+          if (has_label[q]) put(keep + place[q], store<R>(in_label[q]));
         }
         keep += direction * S;
       };
@@ -421,9 +422,9 @@ CTCKIT_BOUNDED(2 * kWideHalf) ctc_wide_kernel(Shape shape, const int64_t* length
   char* both = states == nullptr ? memory + ctc_wide_shared_bytes() : states + 2 * b * WideStates::bytes(S);
   const WideStates own(both + (way.forward ? 0 : WideStates::bytes(S)), S);
   const Stored<R>* emissions = trellis.emissions + b * shape.T * width;
-  Stored<R>* kept = trellis.kept + b * shape.T * S;
-  R* occupancy = trellis.occupancy + b * shape.T * width;
   const bool with_gradient = trellis.with_gradient;
+  Stored<R>* kept = with_gradient ? trellis.kept + b * shape.T * S : nullptr;
+  R* occupancy = with_gradient ? trellis.occupancy + b * shape.T * width : nullptr;
 
   // Pair i of a round; returns its label, and what flowed into it.
   const auto advance = [&](int32_t round, int32_t i, Scaled& in_label) {

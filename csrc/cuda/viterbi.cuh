@@ -18,10 +18,22 @@ struct Best {
 };
 
 CTCKIT_DEVICE Best best_of(const Best& from, double before, bool may_skip, uint8_t& move) {
-  const bool enters = before > from.blank, steps = from.blank > from.label;
-  const bool skips = may_skip && before > from.label && enters;
-  move = static_cast<uint8_t>((enters ? 1 : 0) | (skips ? 4 : steps ? 2 : 0));
-  return {enters ? before : from.blank, skips ? before : steps ? from.blank : from.label};
+  Best to = from;
+  unsigned blank = 0, label = 0;
+  if (before > to.blank) {
+    to.blank = before;
+    blank = 1;
+  }
+  if (from.blank > to.label) {
+    to.label = from.blank;
+    label = 1;
+  }
+  if (may_skip && before > to.label) {
+    to.label = before;
+    label = 2;
+  }
+  move = static_cast<uint8_t>(blank | label << 1);
+  return to;
 }
 
 // columns and norms are what gather_kernel left; scores is scratch [B, T], and moves [B, T, S + 1], or nullptr where a
