@@ -140,8 +140,8 @@ Six greedy(const Tensor& logits, const Tensor& lengths, double shift) {
   const GreedyTensors out(logits, shape);
   const Tensor steps = scratch(logits, cuda::path_scratch_bytes(type_of(logits), shape));
   const Status status(logits, on.stream);
-  cuda::log_softmax(view_of(logits), shape, integers(frames), shift, View{}, steps.data_ptr(), out.output(), status.get(),
-                    on.stream);
+  cuda::log_softmax(view_of(logits), shape, integers(frames), shift, View{}, steps.data_ptr(), out.output(),
+                    status.get(), on.stream);
   status.report(shape, &frames);
   return {out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
 }

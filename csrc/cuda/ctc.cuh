@@ -1,7 +1,7 @@
 // CTC loss from logits to logits: gather, dynamic programme, gradient.
 //
-// States come in pairs: a blank and the label behind it; the last pair has a blank alone. Seen from the end, with labels
-// and frames turned round, the backward direction is the forward one, so both run the same code.
+// States come in pairs: a blank and the label behind it; the last pair has a blank alone. Seen from the end, with
+// labels and frames turned round, the backward direction is the forward one, so both run the same code.
 #pragma once
 
 #include "rows.cuh"
@@ -109,7 +109,7 @@ struct Way {
   int32_t length, labels;
   CTCKIT_INLINE int64_t frame(int32_t round) const { return forward ? round : length - 1 - round; }
   CTCKIT_INLINE int64_t label(int32_t i) const { return forward || i >= labels ? i : labels - 1 - i; }
-  // Whether a path may go from label i - 1 to label i without a blank: as an upper bound for the exponent of the former.
+  // Whether a path may go from label i - 1 to label i without a blank: as an upper bound of the former's exponent.
   CTCKIT_INLINE int32_t cap(const int64_t* of, int32_t i) const {
     return i > 0 && i < labels && get(of + label(i)) != get(of + label(i - 1)) ? 0x7fffffff : kDead;
   }
@@ -122,8 +122,7 @@ CTCKIT_DEVICE Scaled capped(const Scaled& x, int32_t cap) { return {x.mantissa, 
 template <class R>
 struct Trellis {
   const R* norms;
-  const Stored<R>* emissions;
-  Stored<R>* kept;
+  Stored<R>*emissions, *kept;
   bool with_gradient;
   R *occupancy, *losses;
 };
@@ -176,7 +175,8 @@ struct Reader {
 // A block an utterance, a warp a direction, Q pairs a lane, all states in registers. The first warp runs alpha forward
 // over frames 0 .. seam-1 while the second runs beta backward over length-1 .. seam; each keeps of its labels what
 // flows into them. Where they meet the total is known, and as each goes on over the other's ground it turns what the
-// other kept into occupancies. What the labels leave is the blanks'. The third warp checks, fetches ahead and adds up the norms.
+// other kept into occupancies. What the labels leave is the blanks'. The third warp checks, fetches ahead and adds up
+// the norms.
 template <class R, int Q>
 CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, Targets targets, bool logit_domain,
                                           Trellis<R> trellis, unsigned long long* fault) {
@@ -275,11 +275,12 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
   } else {
     if (one.length > 0) {
       read_from(0);
-      Stored<R>* keep = with_gradient ? trellis.kept + (b * shape.T + way.frame(0)) * S : nullptr;
+      // Without a gradient nothing is kept, and the pointer walks over other memory: a branch would cost more.
+      Stored<R>* keep = with_gradient ? trellis.kept : trellis.emissions;
+      keep += (b * shape.T + way.frame(0)) * S;
       const auto after = [&](int, int32_t, const Scaled(&in_label)[Q]) {
-        if (!with_gradient) return;
         CTCKIT_UNROLL for (int q = 0; q < Q; ++q) {
-          if (has_label[q]) put(keep + place[q], store<R>(in_label[q]));
+          if (with_gradient && has_label[q]) put(keep + place[q], store<R>(in_label[q]));
         }
         keep += direction * S;
       };

@@ -156,8 +156,8 @@ void ctc_loss(const View& logits, const Shape& shape, const int64_t* lengths, co
     auto* states = as<char>(pieces.take(ctc_states_bytes(shape, S)));
     const R shift_of_type = static_cast<R>(shift);
     if (rows > 0) {
-      const EmissionColumns<R> columns{emissions, shift_of_type, static_cast<R>(shift - static_cast<double>(shift_of_type)),
-                                       emission_bound(shape.T)};
+      const auto shift_rest = static_cast<R>(shift - static_cast<double>(shift_of_type));
+      const EmissionColumns<R> columns{emissions, shift_of_type, shift_rest, emission_bound(shape.T)};
       CTCKIT_LAUNCH((gather_kernel<T, EmissionColumns<R>>), blocks_for_warps(rows), kThreads, 0,
                     static_cast<Stream>(stream), logits, shape, lengths, targets, path_domain ? R(0) : shift_of_type,
                     as<R>(norms), columns, fault);

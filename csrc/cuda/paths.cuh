@@ -77,7 +77,9 @@ CTCKIT_KERNEL log_softmax_kernel(View logits, Shape shape, const int64_t* length
           if (k >= count) return;
           const int64_t begin = first + k * kWarp * kPack<T>;
           Pack<T> out;
-          for (int i = 0; i < kPack<T>; ++i) narrow(log_prob(widen(logits_of[k].v[i]), k == 0 && i == 0 && first == kBlank), out.v[i]);
+          for (int i = 0; i < kPack<T>; ++i) {
+            narrow(log_prob(widen(logits_of[k].v[i]), k == 0 && i == 0 && first == kBlank), out.v[i]);
+          }
           if (packs) {
             put_pack(to + begin, out);
           } else {

@@ -73,11 +73,15 @@ CTCKIT_DEVICE Stored<R> store(const Scaled& x) {
 }
 
 // 2^n for n <= 127; below the normal numbers it is zero.
-CTCKIT_DEVICE void power(int32_t n, float& to) { to = __uint_as_float(static_cast<unsigned>(larger(n, -127) + 127) << 23); }
+CTCKIT_DEVICE void power(int32_t n, float& to) {
+  to = __uint_as_float(static_cast<unsigned>(larger(n, -127) + 127) << 23);
+}
 CTCKIT_DEVICE void power(int32_t n, double& to) { to = __hiloint2double((larger(n, -1023) + 1023) * (1 << 20), 0); }
 
 // How many nats a logit may lie from its row's maximum: what is farther counts as being there.
-CTCKIT_METHOD inline double emission_bound(int64_t T) { return 0.6931471805599453 * kLive / static_cast<double>(T + 1); }
+CTCKIT_METHOD inline double emission_bound(int64_t T) {
+  return 0.6931471805599453 * kLive / static_cast<double>(T + 1);
+}
 
 // exp(x + shift - top) with a mantissa of 1 to 2. A shift comes as a sum of two, which floats need.
 CTCKIT_DEVICE Stored<float> emission(float x, float shift, float shift_rest, float top, double bound) {

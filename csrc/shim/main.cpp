@@ -125,7 +125,8 @@ void solve(Folder& folder) {
     View log_probs{};
     if (op == "log_softmax") log_probs = folder.view("out_", folder.output("out", folder.integer("out_bytes")));
     ctckit::cuda::log_softmax(logits, shape, lengths, shift, log_probs,
-                              folder.scratch(ctckit::cuda::path_scratch_bytes(logits.type, shape)), path, fault, nullptr);
+                              folder.scratch(ctckit::cuda::path_scratch_bytes(logits.type, shape)), path, fault,
+                              nullptr);
   } else if (op == "log_softmax_backward") {
     const View grad = folder.view("grad_", folder.input("grad"));
     const View out = folder.view("out_", folder.output("out", folder.integer("out_bytes")));
