@@ -47,10 +47,10 @@ def main() -> None:
             name = f"sm_{architecture} {kernel[1]} {'float' if kernel[2] == 'f' else 'double'}"
             for body in loops(function):
                 rounds = sum("SHFL.UP" in line for line in body) // shuffles
-                if rounds not in (2, 4, 8):  # not one of the loops: code that jumps back into them
-                    continue
                 double = sum(re.search("D(ADD|MUL|FMA|SETP)", line) is not None for line in body)
                 loads = sum("LDG" in line for line in body)
+                if rounds not in (2, 4, 8) or loads == 0:  # not one of the loops: code that jumps back into them
+                    continue
                 print(
                     f"{name}, {kernel[3]} pairs a lane: {rounds} rounds; a round {len(body) / rounds:.0f}"
                     f" instructions, {double / rounds:.0f} double, {loads / rounds:.0f} loads"

@@ -3,6 +3,7 @@ block has, 16-byte loads; and a build against torch with CUDA, where one is inst
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ctckit.ops import build
+from ctckit.ops import build, loader
 
 REGISTERS = 65536  # of a block, on every generation from Turing on
 
@@ -96,6 +97,22 @@ def test_rows_are_read_in_16_byte_loads(compiled, kernel):
     assert len(instances) >= 4  # one for each type of logits
     for body in instances:
         assert re.search(r"ld\.(global\.)?(nc\.)?v(4\.[bu]32|2\.[bu]64|4\.f32|2\.f64)", body)
+
+
+def test_why_the_kernels_cannot_run_reaches_the_loader(tmp_path):
+    """A driver too old for the runtime that is linked in: the library knows, before any op is tried."""
+    try:
+        compiler = build.find_compiler()
+    except build.BuildError as error:
+        pytest.skip(str(error))
+    source = tmp_path / "library.cpp"
+    for number, (answer, said) in enumerate((('"driver too old"', "driver too old"), ("nullptr", None))):
+        source.write_text(f'extern "C" const char* ctckit_cuda_problem() {{ return {answer}; }}')
+        path = tmp_path / f"{number}.so"
+        subprocess.run([compiler, "-shared", "-fPIC", source, "-o", path], check=True)
+        library = ctypes.CDLL(str(path))
+        assert loader._has_cuda(library)
+        assert loader._cuda_problem(library) == said
 
 
 def test_a_cuda_build_loads_without_a_device(nvcc, tmp_path):
