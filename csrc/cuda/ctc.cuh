@@ -143,7 +143,7 @@ CTCKIT_DEVICE void clear_frames(R* occupancy, const Shape& shape, int64_t b, int
 }
 
 // Rounds for which a lane with Q pairs has emissions on their way: a memory's latency. The loop over them is unrolled,
-// and is to fit a processor's 12 KB of instructions. They divide kTile.
+// and longer ones were slower (csrc/README.md). They divide kTile.
 template <class R, int Q>
 constexpr int kAhead = Q * sizeof(R) <= 4 ? 8 : Q * sizeof(R) <= 8 ? 4 : 2;
 constexpr int kRenormalise = 4;  // rounds after which mantissas come back to 1
