@@ -84,20 +84,42 @@ def check_loss(shape: Shape, dtype: torch.dtype) -> float:
     return error
 
 
+def refusal_of(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except (ValueError, RuntimeError) as refusal:
+        return str(refusal)
+    return "nothing"
+
+
 def check_refusals(shape: Shape, dtype: torch.dtype) -> None:
-    """A NaN names its utterance, on a stream that is not the default one as well."""
+    """A NaN names its utterance, on any stream; lengths and labels are checked."""
     logits, targets, lengths, target_lengths = (tensor.cuda() for tensor in problem(shape, dtype))
-    logits[0, 1, 0] = torch.nan
+    rest = targets, lengths, target_lengths
+    bad = logits.clone()
+    bad[0, 1, 0] = torch.nan
     for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            try:
-                ops.ctc_loss(logits, targets, lengths, target_lengths)
-            except (ValueError, RuntimeError) as refusal:
-                said = str(refusal)
-            else:
-                said = "nothing"
+            said = refusal_of(lambda: ops.ctc_loss(bad, *rest))
         assert "utterance 1" in said, f"a NaN in utterance 1: the op said {said}"
+    stats = ops.frame_stats(logits, lengths)
+    long, wide, beyond = lengths.clone(), target_lengths.clone(), targets.clone()
+    long[2], wide[2], beyond[2, 0] = 1 << 40, -3, 1 << 40
+    wrong = (targets, long, target_lengths), (targets, lengths, wide), (beyond, lengths, target_lengths)
+    names = "lengths: 1099511627776", "target_lengths: -3", "targets: label 1099511627776"
+    for name, arguments in zip(names, wrong, strict=True):
+        for op in (ops.ctc_loss, ops.align):
+            said = refusal_of(lambda op=op, arguments=arguments: op(logits, *arguments))
+            assert said.startswith(f"{name} of utterance 2"), f"{name}: {op.__name__} said {said}"
+    for call in (
+        lambda: ops.greedy(logits, long),
+        lambda: ops.frame_stats(logits, long),
+        lambda: ops.sweep(stats, long, [0.0]),
+        lambda: ops.penalized_log_softmax_with_path(logits, long),
+    ):
+        said = refusal_of(call)
+        assert said.startswith("lengths: 1099511627776 of utterance 2"), f"lengths: an op said {said}"
 
 
 def oracle(report: dict[str, object], small: bool) -> Iterator[str]:

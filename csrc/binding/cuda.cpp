@@ -1,7 +1,8 @@
-// The ops on CUDA. Arguments are checked on the host, which takes a copy of the lengths and targets; whether logits
-// were finite is known when the kernels are done. Both make the host wait for the stream.
+// The ops on CUDA. The values of arguments are checked on the device, by the kernels, which note what is wrong first;
+// the host reads that note once an op, when all is launched, and it is the only time that it waits.
 #include <cuda_runtime.h>
 #include <dlfcn.h>
+#include <torch/csrc/stable/accelerator.h>
 
 #include <tuple>
 
@@ -16,90 +17,91 @@ void ok(cudaError_t error) {
   if (error != cudaSuccess) throw std::runtime_error(std::string("ctckit: CUDA: ") + cudaGetErrorString(error));
 }
 
-// torch's current stream, by a function that only torch with CUDA has: the library also loads where it is missing.
+// torch's current stream, by a function of the library that only torch with CUDA has: this one also loads without it.
 cudaStream_t current_stream(const Tensor& tensor) {
   using Ask = AOTITorchError (*)(int32_t, void**);
-  static const auto ask = reinterpret_cast<Ask>(dlsym(RTLD_DEFAULT, "aoti_torch_get_current_cuda_stream"));
+  static const auto ask = [] {
+    void* library = dlopen("libtorch_cuda.so", RTLD_NOLOAD | RTLD_LAZY);
+    return reinterpret_cast<Ask>(library == nullptr ? nullptr : dlsym(library, "aoti_torch_get_current_cuda_stream"));
+  }();
   if (ask == nullptr) throw std::runtime_error("ctckit: this torch has no CUDA streams");
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(ask(tensor.get_device_index(), &stream));
   return static_cast<cudaStream_t>(stream);
 }
 
-// Runs on the logits' device for as long as it lives.
+// Runs on a tensor's device for as long as it lives. torch's guard makes no context on a device that had none.
 class OnDevice {
  public:
-  explicit OnDevice(const Tensor& tensor) : stream(current_stream(tensor)) {
-    ok(cudaGetDevice(&before_));
-    ok(cudaSetDevice(tensor.get_device_index()));
-  }
-  ~OnDevice() { cudaSetDevice(before_); }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
+  explicit OnDevice(const Tensor& tensor) : stream(current_stream(tensor)), guard_(tensor.get_device_index()) {}
 
   const cudaStream_t stream;
 
  private:
-  int before_ = 0;
+  torch::stable::accelerator::DeviceGuard guard_;
 };
 
 Tensor dense(const Tensor& tensor) { return tensor.is_contiguous() ? tensor : torch::stable::clone(tensor); }
 
-// A small int64 tensor on the device, contiguous, with a copy on the host.
-struct Mirrored {
-  Tensor device;
-  std::vector<int64_t> host;
+const int64_t* integers(const Tensor& tensor) { return static_cast<const int64_t*>(tensor.data_ptr()); }
 
-  Mirrored(const Tensor& tensor, cudaStream_t stream)
-      : device(dense(tensor)), host(static_cast<size_t>(tensor.numel())) {
-    ok(cudaMemcpyAsync(host.data(), device.data_ptr(), host.size() * sizeof(int64_t), cudaMemcpyDeviceToHost, stream));
-    ok(cudaStreamSynchronize(stream));
-  }
-  const int64_t* data() const { return static_cast<const int64_t*>(device.data_ptr()); }
-};
-
-Mirrored lengths_of(const char* name, const Tensor& tensor, const Tensor& logits, int64_t B, int64_t limit,
-                    cudaStream_t stream) {
-  check_integers(tensor, logits, 1, B, (std::string(name) + ": expected int64 [B] on the logits' device").c_str());
-  Mirrored lengths(tensor, stream);
-  check_lengths(name, lengths.host, limit);
-  return lengths;
+// Lengths and targets as kernels want them: contiguous.
+Tensor lengths_of(const char* name, const Tensor& tensor, const Tensor& like, int64_t B) {
+  check_integers(tensor, like, 1, B, (std::string(name) + ": expected int64 [B] on the logits' device").c_str());
+  return dense(tensor);
 }
 
-struct CheckedTargets {
-  Mirrored lengths, labels;
+struct DeviceTargets {
+  Tensor lengths, labels;
   int64_t S;
 
-  CheckedTargets(const Tensor& targets, const Tensor& target_lengths, const Tensor& logits, const Shape& shape,
-                 cudaStream_t stream)
-      : lengths(lengths_of("target_lengths", target_lengths, logits, shape.B, width(targets, logits, shape), stream)),
-        labels(targets, stream),
-        S(targets.size(1)) {
-    check_labels(labels.host, lengths.host, S, shape.C);
-    check(S <= cuda::kLongestTarget, "targets: wider than the 256 labels that the CUDA kernels hold");
-  }
-  Targets view() const { return {labels.data(), lengths.data(), S}; }
-
- private:
-  static int64_t width(const Tensor& targets, const Tensor& logits, const Shape& shape) {
+  DeviceTargets(const Tensor& targets, const Tensor& target_lengths, const Tensor& logits, const Shape& shape)
+      : lengths(lengths_of("target_lengths", target_lengths, logits, shape.B)), labels(targets), S(0) {
     check_integers(targets, logits, 2, shape.B, "targets: expected int64 [B, S] on the logits' device");
-    return targets.size(1);
+    S = targets.size(1);
+    check(S < (1 << 30), "targets: too wide");
+    labels = dense(targets);
   }
+  Targets view() const { return {integers(labels), integers(lengths), S}; }
 };
 
-// Where kernels note the first bad frame.
+std::vector<int64_t> values_of(const Tensor& tensor) {
+  std::vector<int64_t> values(static_cast<size_t>(tensor.numel()));
+  ok(cudaMemcpy(values.data(), tensor.data_ptr(), values.size() * sizeof(int64_t), cudaMemcpyDeviceToHost));
+  return values;
+}
+
+// Where kernels note the first fault, and how it becomes a refusal.
 class Status {
  public:
   Status(const Tensor& like, cudaStream_t stream) : word_(make(like, {1}, ScalarType::Long)), stream_(stream) {
     ok(cudaMemsetAsync(word_.data_ptr(), 0xff, sizeof(int64_t), stream));
   }
   unsigned long long* get() const { return static_cast<unsigned long long*>(word_.data_ptr()); }
-  void report(int64_t T) const {
+
+  // Waits for the kernels. What is at fault among lengths and targets is looked for on the host again, by the checks
+  // of the CPU ops, whose words it takes.
+  void report(const Shape& shape, const Tensor* lengths, const DeviceTargets* targets = nullptr) const {
     ok(cudaGetLastError());
-    int64_t bad = -1;
-    ok(cudaMemcpyAsync(&bad, word_.data_ptr(), sizeof(bad), cudaMemcpyDeviceToHost, stream_));
+    // Copying into memory that the system may move would be a second wait.
+    thread_local unsigned long long* const seen = [] {
+      void* pinned = nullptr;
+      ok(cudaHostAlloc(&pinned, sizeof(unsigned long long), cudaHostAllocPortable));
+      return static_cast<unsigned long long*>(pinned);
+    }();
+    ok(cudaMemcpyAsync(seen, word_.data_ptr(), sizeof(*seen), cudaMemcpyDeviceToHost, stream_));
     ok(cudaStreamSynchronize(stream_));
-    if (bad >= 0) refuse(bad_frame(bad, T));
+    if (*seen == cuda::kNoFault) return;
+    if (static_cast<cuda::Fault>(*seen >> cuda::kFaultShift) == cuda::Fault::kLogits) {
+      refuse(bad_frame(static_cast<int64_t>(*seen & ((1ull << cuda::kFaultShift) - 1)), shape.T));
+    }
+    if (lengths != nullptr) check_lengths("lengths", values_of(*lengths), shape.T);
+    if (targets != nullptr) {
+      const std::vector<int64_t> counts = values_of(targets->lengths);
+      check_lengths("target_lengths", counts, targets->S);
+      check_labels(values_of(targets->labels), counts, targets->S, shape.C);
+    }
+    throw std::runtime_error("ctckit: lengths or targets changed while an op was reading them");
   }
 
  private:
@@ -117,7 +119,7 @@ using Seven = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>
 Four frame_stats(const Tensor& logits, const Tensor& lengths) {
   const Shape shape = check_logits(logits);
   const OnDevice on(logits);
-  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T, on.stream);
+  const Tensor frames = lengths_of("lengths", lengths, logits, shape.B);
   const View view = view_of(logits);
   const ScalarType working = working_type(view.type);
   const Tensor best = make(logits, {shape.T, shape.B}, ScalarType::Long);
@@ -125,22 +127,22 @@ Four frame_stats(const Tensor& logits, const Tensor& lengths) {
   const Tensor logsumexp = make(logits, {shape.T, shape.B}, working);
   const Tensor blank_logit = make(logits, {shape.T, shape.B}, working);
   const Status status(logits, on.stream);
-  cuda::frame_stats(view, shape, frames.data(), static_cast<int64_t*>(best.data_ptr()), best_logit.data_ptr(),
+  cuda::frame_stats(view, shape, integers(frames), static_cast<int64_t*>(best.data_ptr()), best_logit.data_ptr(),
                     logsumexp.data_ptr(), blank_logit.data_ptr(), status.get(), on.stream);
-  status.report(shape.T);
+  status.report(shape, &frames);
   return {best, best_logit, logsumexp, blank_logit};
 }
 
 Six greedy(const Tensor& logits, const Tensor& lengths, double shift) {
   const Shape shape = check_logits(logits);
   const OnDevice on(logits);
-  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T, on.stream);
+  const Tensor frames = lengths_of("lengths", lengths, logits, shape.B);
   const GreedyTensors out(logits, shape);
-  const Tensor steps = scratch(logits, 16 * shape.T * shape.B);
+  const Tensor steps = scratch(logits, cuda::path_scratch_bytes(type_of(logits), shape));
   const Status status(logits, on.stream);
-  cuda::log_softmax(view_of(logits), shape, frames.data(), shift, View{}, steps.data_ptr(), out.output(), status.get(),
-                    on.stream);
-  status.report(shape.T);
+  cuda::log_softmax(view_of(logits), shape, integers(frames), shift, View{}, steps.data_ptr(), out.output(),
+                    status.get(), on.stream);
+  status.report(shape, &frames);
   return {out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
 }
 
@@ -151,21 +153,21 @@ Tensor penalized_log_softmax(const Tensor& logits, double shift) {
   const Status status(logits, on.stream);
   cuda::log_softmax(view_of(logits), shape, nullptr, shift, view_of(log_probs), nullptr, PathOutput{}, status.get(),
                     on.stream);
-  status.report(shape.T);
+  status.report(shape, nullptr);
   return log_probs;
 }
 
 Seven penalized_log_softmax_with_path(const Tensor& logits, const Tensor& lengths, double shift) {
   const Shape shape = check_logits(logits);
   const OnDevice on(logits);
-  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T, on.stream);
+  const Tensor frames = lengths_of("lengths", lengths, logits, shape.B);
   const Tensor log_probs = torch::stable::empty_like(logits);
   const GreedyTensors out(logits, shape);
-  const Tensor steps = scratch(logits, 16 * shape.T * shape.B);
+  const Tensor steps = scratch(logits, cuda::path_scratch_bytes(type_of(logits), shape));
   const Status status(logits, on.stream);
-  cuda::log_softmax(view_of(logits), shape, frames.data(), shift, view_of(log_probs), steps.data_ptr(), out.output(),
+  cuda::log_softmax(view_of(logits), shape, integers(frames), shift, view_of(log_probs), steps.data_ptr(), out.output(),
                     status.get(), on.stream);
-  status.report(shape.T);
+  status.report(shape, &frames);
   return {log_probs, out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
 }
 
@@ -184,45 +186,42 @@ std::tuple<Tensor, Tensor, Tensor> ctc_loss(const Tensor& logits, const Tensor& 
                                             bool with_gradient) {
   const Shape shape = check_logits(logits);
   const OnDevice on(logits);
-  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T, on.stream);
-  const CheckedTargets checked(targets, target_lengths, logits, shape, on.stream);
+  const Tensor frames = lengths_of("lengths", lengths, logits, shape.B);
+  const DeviceTargets labels(targets, target_lengths, logits, shape);
   const View view = view_of(logits);
   const ScalarType working = working_type(view.type);
   const Tensor losses = make(logits, {shape.B}, working);
   const Tensor norms = make(logits, {shape.T, shape.B, 2}, working);
-  const Tensor occupancy = make(logits, {shape.B, shape.T, checked.S + 1}, working);
-  const Tensor kept = scratch(logits, with_gradient ? 16 * shape.T * shape.B * (2 * checked.S + 1) : 0);
+  const Tensor occupancy =
+      with_gradient ? make(logits, {shape.B, shape.T, labels.S + 1}, working) : make(logits, {0}, working);
+  const Tensor work = scratch(logits, cuda::ctc_scratch_bytes(view.type, shape, labels.S, with_gradient));
   const Status status(logits, on.stream);
-  cuda::ctc_loss(view, shape, frames.data(), checked.view(), shift, path_domain, losses.data_ptr(), norms.data_ptr(),
-                 occupancy.data_ptr(), with_gradient ? kept.data_ptr() : nullptr, status.get(), on.stream);
-  status.report(shape.T);
+  cuda::ctc_loss(view, shape, integers(frames), labels.view(), shift, path_domain, losses.data_ptr(), norms.data_ptr(),
+                 with_gradient, occupancy.data_ptr(), work.data_ptr(), status.get(), on.stream);
+  status.report(shape, &frames, &labels);
   if (with_gradient) return {losses, norms, occupancy};
-  return {losses, make(logits, {0}, working), make(logits, {0}, working)};
+  return {losses, make(logits, {0}, working), occupancy};
 }
 
 Tensor ctc_loss_backward(const Tensor& grad_losses, const Tensor& logits, const Tensor& targets, const Tensor& lengths,
                          const Tensor& target_lengths, const Tensor& losses, const Tensor& norms,
                          const Tensor& occupancy, double norm_shift) {
   const Shape shape = check_logits(logits);
-  check_integers(lengths, logits, 1, shape.B, "lengths: expected int64 [B] on the logits' device");
-  check_integers(target_lengths, logits, 1, shape.B, "target_lengths: expected int64 [B] on the logits' device");
-  check_integers(targets, logits, 2, shape.B, "targets: expected int64 [B, S] on the logits' device");
+  const OnDevice on(logits);
   // Their values passed the forward op, which made the occupancies: no need to wait for them again.
-  const int64_t S = targets.size(1);
-  const Tensor weights = dense(grad_losses), labels = dense(targets), frames = dense(lengths);
-  const Tensor label_counts = dense(target_lengths);
-  check_working(weights, logits, shape.B, "grad_losses: expected [B] of the working type");
+  const Tensor frames = lengths_of("lengths", lengths, logits, shape.B);
+  const DeviceTargets labels(targets, target_lengths, logits, shape);
+  check(grad_losses.dim() == 1 && grad_losses.size(0) == shape.B && same_device(grad_losses, logits) &&
+            grad_losses.scalar_type() == working_type(type_of(logits)),
+        "grad_losses: expected [B] of the working type");
   check_working(losses, logits, shape.B, "losses: expected [B] of the working type");
   check_working(norms, logits, shape.T * shape.B * 2, "norms: expected [T, B, 2] of the working type");
-  check_working(occupancy, logits, shape.T * shape.B * (S + 1), "occupancy: expected [B, T, S + 1]");
-  const OnDevice on(logits);
-  const Tensor firsts = make(logits, {shape.B, S}, ScalarType::Int);
+  check_working(occupancy, logits, shape.T * shape.B * (labels.S + 1), "occupancy: expected [B, T, S + 1]");
+  const Tensor work = scratch(logits, 8 * shape.B * labels.S);
   const Tensor grad = torch::stable::empty_like(logits);
-  const Targets view{static_cast<const int64_t*>(labels.data_ptr()),
-                     static_cast<const int64_t*>(label_counts.data_ptr()), S};
-  cuda::ctc_loss_backward(weights.data_ptr(), view_of(logits), shape, static_cast<const int64_t*>(frames.data_ptr()),
-                          view, losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr(), norm_shift,
-                          static_cast<int32_t*>(firsts.data_ptr()), view_of(grad), on.stream);
+  cuda::ctc_loss_backward(grad_losses.data_ptr(), grad_losses.stride(0), view_of(logits), shape, integers(frames),
+                          labels.view(), losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr(), norm_shift,
+                          work.data_ptr(), view_of(grad), on.stream);
   ok(cudaGetLastError());
   return grad;
 }
@@ -231,18 +230,15 @@ Five align(const Tensor& logits, const Tensor& targets, const Tensor& lengths, c
            double shift) {
   const Shape shape = check_logits(logits);
   const OnDevice on(logits);
-  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T, on.stream);
-  const CheckedTargets checked(targets, target_lengths, logits, shape, on.stream);
+  const Tensor frames = lengths_of("lengths", lengths, logits, shape.B);
+  const DeviceTargets labels(targets, target_lengths, logits, shape);
   const View view = view_of(logits);
-  const ScalarType working = working_type(view.type);
-  const Tensor norms = make(logits, {shape.T, shape.B, 2}, working);
-  const Tensor columns = make(logits, {shape.B, shape.T, checked.S + 1}, working);
-  const Tensor moves = scratch(logits, shape.T * shape.B * (2 * checked.S + 1));
-  const AlignmentTensors out(logits, shape, checked.S);
+  const Tensor work = scratch(logits, cuda::align_scratch_bytes(view.type, shape, labels.S));
+  const AlignmentTensors out(logits, shape, labels.S);
   const Status status(logits, on.stream);
-  cuda::align(view, shape, frames.data(), checked.view(), shift, norms.data_ptr(), columns.data_ptr(),
-              static_cast<uint8_t*>(moves.data_ptr()), out.output(), status.get(), on.stream);
-  status.report(shape.T);
+  cuda::align(view, shape, integers(frames), labels.view(), shift, work.data_ptr(), out.output(), status.get(),
+              on.stream);
+  status.report(shape, &frames, &labels);
   return {out.paths, out.starts, out.ends, out.scores, out.utterance_scores};
 }
 
@@ -250,15 +246,16 @@ std::tuple<Tensor, Tensor> sweep(const Tensor& best, const Tensor& best_logit, c
                                  const Tensor& lengths, const Tensor& shifts) {
   const Shape shape = check_stats(best, best_logit, blank_logit, shifts);
   const OnDevice on(best);
-  const auto frames = lengths_of("lengths", lengths, best, shape.B, shape.T, on.stream);
+  const Tensor frames = lengths_of("lengths", lengths, best, shape.B);
   const int64_t K = shifts.size(0);
   const Tensor tokens = make(best, {K, shape.B, shape.T}, ScalarType::Long);
   const Tensor counts = make(best, {K, shape.B}, ScalarType::Long);
+  const Status status(best, on.stream);
   cuda::sweep(shape, best_logit.scalar_type() == ScalarType::Double, static_cast<const int64_t*>(best.data_ptr()),
-              best_logit.data_ptr(), blank_logit.data_ptr(), frames.data(),
+              best_logit.data_ptr(), blank_logit.data_ptr(), integers(frames),
               static_cast<const double*>(shifts.data_ptr()), K, static_cast<int64_t*>(tokens.data_ptr()),
-              static_cast<int64_t*>(counts.data_ptr()), on.stream);
-  ok(cudaGetLastError());
+              static_cast<int64_t*>(counts.data_ptr()), status.get(), on.stream);
+  status.report(shape, &frames);
   return {tokens, counts};
 }
 
@@ -277,5 +274,10 @@ STABLE_TORCH_LIBRARY_IMPL(ctckit, CUDA, m) {
   m.impl("sweep", TORCH_BOX(&ctckit::sweep));
 }
 
-// The loader looks for this name to learn whether the library has CUDA kernels.
-extern "C" __attribute__((visibility("default"))) int ctckit_has_cuda() { return 1; }
+// The loader looks for this name to learn whether the library has CUDA kernels, and calls it to learn whether they can
+// run: nullptr, or why not. The runtime is linked in, and a driver may be too old for it.
+extern "C" __attribute__((visibility("default"))) const char* ctckit_cuda_problem() {
+  int devices = 0;
+  const cudaError_t error = cudaGetDeviceCount(&devices);
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}

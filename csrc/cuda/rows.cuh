@@ -5,6 +5,7 @@
 #pragma once
 
 #include "device.cuh"
+#include "launch.h"
 
 namespace ctckit {
 namespace cuda {
@@ -22,7 +23,11 @@ CTCKIT_DEVICE Split split_row(const T* row, int64_t C) {
   return {head, (C - head) / kPack<T>};
 }
 
-// A lane's share of a row in ascending order of class: f(values, count, first class), count a constant.
+// Vectors of a lane that are on their way before the first is waited for.
+constexpr int kTogether = 4;
+
+// A lane's share of a row in ascending order of class: one(value, class), and many(vectors, class of the first,
+// number of vectors), vector k of them kWarp * kPack<T> * k classes further.
 template <class T, class One, class Many>
 CTCKIT_DEVICE void for_row(const T* row, int64_t C, int64_t stride, const One& one, const Many& many) {
   const int lane = lane_of();
@@ -32,9 +37,15 @@ CTCKIT_DEVICE void for_row(const T* row, int64_t C, int64_t stride, const One& o
   }
   const Split split = split_row(row, C);
   if (lane < split.head) one(widen(get(row + lane)), lane);
-  for (int64_t i = lane; i < split.packs; i += kWarp) {
+  for (int64_t i = lane; i < split.packs; i += kTogether * kWarp) {
+    const int64_t left = (split.packs - i + kWarp - 1) / kWarp;
+    const int count = left < kTogether ? static_cast<int>(left) : kTogether;
     const int64_t c = split.head + i * kPack<T>;
-    many(get_pack(row + c), c);
+    Pack<T> packs[kTogether];
+    CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
+      if (k < count) packs[k] = get_pack(row + c + k * kWarp * kPack<T>);
+    }
+    many(packs, c, count);
   }
   const int64_t c = split.head + split.packs * kPack<T> + lane;
   if (c < C) one(widen(get(row + c)), c);
@@ -50,42 +61,53 @@ struct Reduced {
 template <class T>
 CTCKIT_DEVICE Reduced<Working<T>> reduce_row(const T* row, int64_t C, int64_t stride) {
   using R = Working<T>;
+  constexpr int kNone = 0x7fffffff;
   R top = minus_infinity<R>(), total = 0;
-  int best = 0x7fffffff;
-  const auto add = [&](R x) {
-    if (!(x == minus_infinity<R>())) total += exp_of(x - top);
+  int best = kNone;
+  // exp(x - top), where nothing but -inf has been seen yet: 0 rather than NaN.
+  const auto term = [&](R x) { return exp_of(x - (top == minus_infinity<R>() ? R(0) : top)); };
+  const auto raise = [&](R most) {
+    total *= exp_of(top - most);
+    top = most;
   };
   for_row(
       row, C, stride,
       [&](R x, int64_t c) {
         if (c == kBlank) return;
-        if (best == 0x7fffffff) best = static_cast<int>(c);
+        if (best == kNone) best = static_cast<int>(c);
         if (x > top) {
-          total *= exp_of(top - x);
-          top = x;
+          raise(x);
           best = static_cast<int>(c);
         }
-        add(x);
+        total += term(x);
       },
-      [&](const Pack<T>& pack, int64_t first) {
-        // The vector's maximum comes first, then at most one rescaling for the vector.
-        R x[kPack<T>];
+      [&](const Pack<T>(&packs)[kTogether], int64_t first, int count) {
+        // The maximum of all comes first, then at most one rescaling.
+        const int begin = static_cast<int>(first);
+        R x[kTogether][kPack<T>];
         R most = minus_infinity<R>();
-        int at = 0x7fffffff;
-        for (int i = 0; i < kPack<T>; ++i) {
-          x[i] = first + i == kBlank ? minus_infinity<R>() : widen(pack.v[i]);
-          if (x[i] > most) {
-            most = x[i];
-            at = static_cast<int>(first) + i;
+        CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
+          CTCKIT_UNROLL for (int i = 0; i < kPack<T>; ++i) {
+            x[k][i] = k < count ? widen(packs[k].v[i]) : minus_infinity<R>();
+            if (k == 0 && i == 0 && begin == kBlank) x[k][i] = minus_infinity<R>();
+            most = larger_of(most, x[k][i]);
           }
         }
-        if (best == 0x7fffffff) best = static_cast<int>(first) + (first == kBlank ? 1 : 0);
+        if (best == kNone) best = begin + (begin == kBlank ? 1 : 0);
         if (most > top) {
-          total *= exp_of(top - most);
-          top = most;
-          best = at;
+          raise(most);
+          CTCKIT_UNROLL for (int k = kTogether - 1; k >= 0; --k) {
+            CTCKIT_UNROLL for (int i = kPack<T> - 1; i >= 0; --i) {
+              if (x[k][i] == most) best = begin + k * kWarp * kPack<T> + i;
+            }
+          }
         }
-        for (int i = 0; i < kPack<T>; ++i) add(x[i]);
+        const R from = top == minus_infinity<R>() ? R(0) : top;
+        CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
+          if (k < count) {
+            CTCKIT_UNROLL for (int i = 0; i < kPack<T>; ++i) total += exp_of(x[k][i] - from);
+          }
+        }
       });
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
     const R other_top = __shfl_xor_sync(kAll, top, offset);
@@ -120,8 +142,17 @@ CTCKIT_DEVICE Norm<R> normalise(const Reduced<R>& row, R shift) {
   return {blank, row.total * exp_of(row.best_logit - blank) + nan_or_zero + R(1)};
 }
 
-CTCKIT_DEVICE void note_bad(unsigned long long* bad, int64_t position) {
-  atomicMin(bad, static_cast<unsigned long long>(position));
+// What is wrong with the arguments, the first of it: see launch.h.
+CTCKIT_DEVICE void note(unsigned long long* fault, Fault kind, int64_t position) {
+  atomicMin(fault, static_cast<unsigned long long>(kind) << kFaultShift | static_cast<unsigned long long>(position));
+}
+
+// A length, fit for use; the one lane that is told to notes it if it was not.
+CTCKIT_DEVICE int64_t length_of(const int64_t* lengths, int64_t b, int64_t most, Fault kind, bool notes,
+                                unsigned long long* fault) {
+  const int64_t length = get(lengths + b), used = clamped(length, most);
+  if (notes && used != length) note(fault, kind, b);
+  return used;
 }
 
 }  // namespace cuda

@@ -100,8 +100,8 @@ void solve(Folder& folder) {
   const auto* lengths = static_cast<const int64_t*>(folder.input("lengths"));
   const Targets targets{static_cast<const int64_t*>(folder.input("targets")),
                         static_cast<const int64_t*>(folder.input("target_lengths")), S};
-  auto* bad = static_cast<unsigned long long*>(folder.output("bad", 8));
-  *bad = ~0ull;
+  auto* fault = static_cast<unsigned long long*>(folder.output("fault", 8));
+  *fault = ctckit::cuda::kNoFault;
   const auto integers = [&](const char* name, int64_t count) {
     return static_cast<int64_t*>(folder.output(name, 8 * count));
   };
@@ -111,12 +111,12 @@ void solve(Folder& folder) {
     void* best_logit = folder.output("best_logit", R * frames);
     void* logsumexp = folder.output("logsumexp", R * frames);
     void* blank_logit = folder.output("blank_logit", R * frames);
-    ctckit::cuda::frame_stats(logits, shape, lengths, best, best_logit, logsumexp, blank_logit, bad, nullptr);
+    ctckit::cuda::frame_stats(logits, shape, lengths, best, best_logit, logsumexp, blank_logit, fault, nullptr);
     if (op == "sweep") {
       const int64_t K = folder.integer("K");
       ctckit::cuda::sweep(shape, R == 8, best, best_logit, blank_logit, lengths,
                           static_cast<const double*>(folder.input("shifts")), K, integers("tokens", K * frames),
-                          integers("counts", K * shape.B), nullptr);
+                          integers("counts", K * shape.B), fault, nullptr);
     }
   } else if (op == "greedy" || op == "log_softmax") {
     const PathOutput path{integers("tokens", frames),          integers("counts", shape.B),
@@ -124,7 +124,8 @@ void solve(Folder& folder) {
                           folder.output("scores", R * frames), folder.output("utterance_scores", R * shape.B)};
     View log_probs{};
     if (op == "log_softmax") log_probs = folder.view("out_", folder.output("out", folder.integer("out_bytes")));
-    ctckit::cuda::log_softmax(logits, shape, lengths, shift, log_probs, folder.scratch(16 * frames), path, bad,
+    ctckit::cuda::log_softmax(logits, shape, lengths, shift, log_probs,
+                              folder.scratch(ctckit::cuda::path_scratch_bytes(logits.type, shape)), path, fault,
                               nullptr);
   } else if (op == "log_softmax_backward") {
     const View grad = folder.view("grad_", folder.input("grad"));
@@ -134,22 +135,21 @@ void solve(Folder& folder) {
     const bool path_domain = folder.integer("path_domain") != 0, with_gradient = folder.integer("with_gradient") != 0;
     void* losses = folder.output("losses", R * shape.B);
     void* norms = folder.output("norms", R * 2 * frames);
-    void* occupancy = folder.output("occupancy", R * frames * (S + 1));
-    void* kept = with_gradient ? folder.scratch(16 * frames * (2 * S + 1)) : nullptr;
-    ctckit::cuda::ctc_loss(logits, shape, lengths, targets, shift, path_domain, losses, norms, occupancy, kept, bad,
-                           nullptr);
+    void* occupancy = with_gradient ? folder.output("occupancy", R * frames * (S + 1)) : nullptr;
+    void* scratch = folder.scratch(ctckit::cuda::ctc_scratch_bytes(logits.type, shape, S, with_gradient));
+    ctckit::cuda::ctc_loss(logits, shape, lengths, targets, shift, path_domain, losses, norms, with_gradient,
+                           occupancy, scratch, fault, nullptr);
     if (with_gradient) {
       const View grad = folder.view("out_", folder.output("out", folder.integer("out_bytes")));
-      ctckit::cuda::ctc_loss_backward(folder.input("grad_losses"), logits, shape, lengths, targets, losses, norms,
-                                      occupancy, path_domain ? 0.0 : shift,
-                                      static_cast<int32_t*>(folder.scratch(4 * shape.B * S)), grad, nullptr);
+      ctckit::cuda::ctc_loss_backward(folder.input("grad_losses"), 1, logits, shape, lengths, targets, losses, norms,
+                                      occupancy, path_domain ? 0.0 : shift, folder.scratch(8 * shape.B * S), grad,
+                                      nullptr);
     }
   } else if (op == "align") {
     const AlignmentOutput out{integers("paths", frames), integers("starts", shape.B * S), integers("ends", shape.B * S),
                               folder.output("scores", R * shape.B * S), folder.output("utterance_scores", R * shape.B)};
-    ctckit::cuda::align(logits, shape, lengths, targets, shift, folder.scratch(R * 2 * frames),
-                        folder.scratch(R * frames * (S + 1)),
-                        static_cast<uint8_t*>(folder.scratch(frames * (2 * S + 1))), out, bad, nullptr);
+    ctckit::cuda::align(logits, shape, lengths, targets, shift,
+                        folder.scratch(ctckit::cuda::align_scratch_bytes(logits.type, shape, S)), out, fault, nullptr);
   } else {
     std::fprintf(stderr, "shim: no op %s\n", op.c_str());
     std::exit(2);

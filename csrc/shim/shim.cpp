@@ -30,6 +30,9 @@ Index thread_index, block_index, block_size;
 namespace {
 
 constexpr unsigned kWarp = 32;
+// What every generation from Turing on grants a kernel that does not opt in to more.
+constexpr unsigned kMostThreads = 1024, kMostBlocks = 0x7fffffff;
+constexpr size_t kMostShared = 48 * 1024;
 constexpr size_t kStack = 256 * 1024;
 
 struct Lane {
@@ -192,7 +195,8 @@ void launch(const char* name, unsigned grid, unsigned block, size_t shared_bytes
   traffic = {};
   read_sectors.clear();
   written_sectors.clear();
-  if (block == 0 || block > 1024 || grid == 0) fail("a launch that a GPU would refuse");
+  if (block == 0 || block > kMostThreads || grid == 0 || grid > kMostBlocks) fail("a launch that a GPU would refuse");
+  if (shared_bytes > kMostShared) fail("more shared memory than a GPU gives without opt-in");
   std::vector<unsigned> order(grid);
   for (unsigned i = 0; i < grid; ++i) order[i] = i;
   std::shuffle(order.begin(), order.end(), random_bits);
@@ -213,7 +217,8 @@ void launch(const char* name, unsigned grid, unsigned block, size_t shared_bytes
     }
     run_block();
   }
-  log_of_launches.emplace_back(name, traffic);
+  const std::string bare = name + (name[0] == '(');
+  log_of_launches.emplace_back(bare.substr(0, bare.find('<')), traffic);
 }
 
 std::vector<std::pair<std::string, Traffic>> take_log() {

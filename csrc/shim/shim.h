@@ -14,6 +14,9 @@
 #include <functional>
 
 #define CTCKIT_KERNEL static void
+#define CTCKIT_BOUNDED(threads) static void
+#define CTCKIT_UNROLL
+#define CTCKIT_INLINE inline
 #define CTCKIT_DEVICE static inline
 #define CTCKIT_METHOD
 #define CTCKIT_COUNT_EXPONENTIAL() ::ctckit::shim::count_exponential()
@@ -77,14 +80,22 @@ inline unsigned __ballot_sync(unsigned mask, bool vote) {
   return static_cast<unsigned>(ctckit::shim::meet(ctckit::shim::Wait::kBallot, mask, vote, 0));
 }
 template <class T>
-inline T __shfl_xor_sync(unsigned mask, T value, int offset) {
+inline T shim_shuffle(unsigned mask, T value, int source) {
   static_assert(sizeof(T) <= 8);
   uint64_t bits = 0;
   memcpy(&bits, &value, sizeof(T));
-  const int source = static_cast<int>(threadIdx.x % 32) ^ offset;
   bits = ctckit::shim::meet(ctckit::shim::Wait::kShuffle, mask, bits, source);
   memcpy(&value, &bits, sizeof(T));
   return value;
+}
+template <class T>
+inline T __shfl_xor_sync(unsigned mask, T value, int offset) {
+  return shim_shuffle(mask, value, static_cast<int>(threadIdx.x % 32) ^ offset);
+}
+template <class T>
+inline T __shfl_up_sync(unsigned mask, T value, int offset) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  return shim_shuffle(mask, value, lane < offset ? lane : lane - offset);
 }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
@@ -104,8 +115,11 @@ inline To shim_cast(From from) {
 }
 inline float __uint_as_float(unsigned bits) { return shim_cast<float>(bits); }
 inline unsigned __float_as_uint(float value) { return shim_cast<unsigned>(value); }
-inline double __longlong_as_double(int64_t bits) { return shim_cast<double>(bits); }
-inline int64_t __double_as_longlong(double value) { return shim_cast<int64_t>(value); }
+inline int __double2hiint(double value) { return static_cast<int>(shim_cast<int64_t>(value) >> 32); }
+inline int __double2loint(double value) { return static_cast<int>(shim_cast<int64_t>(value) & 0xffffffff); }
+inline double __hiloint2double(int high, int low) {
+  return shim_cast<double>(static_cast<uint64_t>(static_cast<unsigned>(high)) << 32 | static_cast<unsigned>(low));
+}
 
 struct __half {
   _Float16 value;
@@ -114,3 +128,13 @@ inline __half __ushort_as_half(unsigned short bits) { return {shim_cast<_Float16
 inline unsigned short __half_as_ushort(__half half) { return shim_cast<unsigned short>(half.value); }
 inline float __half2float(__half half) { return static_cast<float>(half.value); }
 inline __half __float2half_rn(float value) { return {static_cast<_Float16>(value)}; }
+
+struct __nv_bfloat16 {
+  unsigned short bits;
+};
+inline __nv_bfloat16 __float2bfloat16_rn(float value) {
+  const unsigned bits = __float_as_uint(value);
+  const unsigned rounded = value == value ? bits + 0x7fffu + (bits >> 16 & 1u) : bits | 0x400000u;
+  return {static_cast<unsigned short>(rounded >> 16)};
+}
+inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 value) { return value.bits; }

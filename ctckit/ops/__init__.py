@@ -220,7 +220,12 @@ def sweep(stats: FrameStats, lengths_B: Tensor, shifts_K: Sequence[float] | Tens
     if shifts.dim() != 1 or not bool(shifts.isfinite().all()):
         raise ValueError("shifts: expected a list of finite numbers")
     tokens, counts = _run(
-        "sweep", stats.best_TB, stats.best_logit_TB, stats.blank_logit_TB, lengths_B, shifts.to(device)
+        "sweep",
+        stats.best_TB,
+        stats.best_logit_TB,
+        stats.blank_logit_TB,
+        lengths_B,
+        shifts.to(device, non_blocking=True),
     )
     return tokens, counts
 

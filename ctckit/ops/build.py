@@ -39,8 +39,9 @@ _INSTRUCTION_SETS = {
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
     "generic": [],
 }
-# Every architecture from Turing on runs one of these or the PTX of the last.
-_ARCHITECTURES = ["75", "80", "90", "100", "120"]
+# A device runs the code of its own generation up to its own number, or PTX of a lower number: sm_86, 87 and 89 run
+# sm_80's code, 103 sm_100's, 121 sm_120's; sm_110 compiles the PTX of 100, and what comes later that of 120.
+_ARCHITECTURES = ["7.5", "8.0", "9.0", "10.0+PTX", "12.0+PTX"]
 
 
 class BuildError(Exception):
@@ -119,14 +120,14 @@ def _ninja(environment: Mapping[str, str]) -> list[str]:
 
 
 def architecture_flags(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The -gencode flags: TORCH_CUDA_ARCH_LIST ("8.0;9.0+PTX"), else one per generation and PTX of the last.
+    """The -gencode flags: TORCH_CUDA_ARCH_LIST ("8.0;9.0+PTX"), else one per generation, and PTX for others.
 
     Raises:
         BuildError: TORCH_CUDA_ARCH_LIST holds something that is not an architecture.
     """
     wanted = re.split(r"[;,\s]+", environment.get("TORCH_CUDA_ARCH_LIST", "").strip())
     if wanted == [""]:
-        wanted = [*_ARCHITECTURES[:-1], _ARCHITECTURES[-1] + "+PTX"]
+        wanted = _ARCHITECTURES
     flags = []
     for entry in wanted:
         match = re.fullmatch(r"(\d+)\.?(\d[af]?)(\+PTX)?", entry)

@@ -26,7 +26,15 @@ def _library() -> tuple[Path, str]:
 
 
 def _has_cuda(library: ctypes.CDLL) -> bool:
-    return hasattr(library, "ctckit_has_cuda")
+    return hasattr(library, "ctckit_cuda_problem")
+
+
+def _cuda_problem(library: ctypes.CDLL) -> str | None:
+    """Why the CUDA kernels cannot run here, a driver too old for the runtime that was linked in, or None."""
+    ask = library.ctckit_cuda_problem
+    ask.restype = ctypes.c_char_p
+    why = ask()
+    return None if why is None else str(why.decode())
 
 
 def _reference(reason: str) -> Backend:
@@ -68,6 +76,12 @@ def load() -> Backend:
     if not with_cuda:
         registration.register_reference("CUDA")
     runs_cuda = with_cuda and choice != "cpu" and torch.cuda.is_available()
+    problem = _cuda_problem(library) if runs_cuda else None
+    if problem is not None:
+        if choice == "cuda":
+            raise ConfigError(f"CTCKIT_OPS=cuda: the CUDA kernels cannot run: {problem}; use cpu or reference")
+        runs_cuda = False
+        story += f"; the CUDA kernels cannot run: {problem}"
     devices = "CPU and CUDA kernels" if with_cuda else "CPU kernels (CUDA tensors take the reference)"
     return Backend(
         "cuda" if runs_cuda else "cpu",

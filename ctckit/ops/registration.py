@@ -156,7 +156,11 @@ def _backward_loss(ctx: Any, grad_losses: Tensor | None, *_rest: Any) -> tuple[T
 
 
 for _name, _schema in _SCHEMAS.items():
-    _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _tags = [torch.Tag.pt2_compliant_tag]
+    # Whatever checks values waits for the device, which a graph cannot record. Older torch has no word for it.
+    if not _name.endswith("_backward") and hasattr(torch.Tag, "cudagraph_unsafe"):
+        _tags.append(torch.Tag.cudagraph_unsafe)
+    _LIBRARY.define(_name + _schema, tags=tuple(_tags))
     _library.register_fake(f"ctckit::{_name}", globals()[f"_fake_{_name}"], lib=_LIBRARY)
 
 for _name, _backward, _save in (

@@ -117,41 +117,54 @@ CUDA = [
     ),
     Mutant("cuda: lanes keep their own tie", "cuda/rows.cuh", "other_best < best))", "other_best > best))"),
     Mutant("cuda: no rescaling of a lane's sum", "cuda/rows.cuh", "total *= exp_of(top - most);", ""),
+    Mutant("cuda: tokens of a warp start at 0", "cuda/paths.cuh", "if (w < warp) at += of_warp[w];", ""),
     Mutant(
-        "cuda: tokens of a round start at 0",
-        "cuda/paths.cuh",
-        "count += __popc(begins);",
-        "count = __popc(begins);",
-    ),
-    Mutant(
-        "cuda: no barrier between frames",
+        "cuda: no barrier at the seam",
         "cuda/ctc.cuh",
-        "__syncthreads();\n  }\n\n  // The total",
-        "}\n\n  // The total",
+        "__syncthreads();\n\n  // The total",
+        "// The total",
     ),
     Mutant(
         "cuda: repeats may be skipped",
         "cuda/ctc.cuh",
-        "get(labels + entered / 2) != get(labels + entered / 2 - 1)",
+        "get(of + label(i)) != get(of + label(i - 1))",
         "true",
     ),
+    Mutant("cuda: the first lane hears of the last", "cuda/ctc.cuh", "if (lane == 0) before.exponent = kDead;", ""),
     Mutant(
-        "cuda: the seam is a frame off",
-        "cuda/ctc.cuh",
-        "back.state((length - seam + 1) % 2, s)",
-        "back.state((length - seam) % 2, s)",
+        "cuda: pairs without a label live", "cuda/ctc.cuh", "kill[q] = has_label[q] ? 0 : kDead;", "kill[q] = 0;"
     ),
+    Mutant(
+        "cuda: a seam out of place",
+        "cuda/ctc.cuh",
+        "there = (one.length - seam + 1) % 2",
+        "there = (one.length - seam) % 2",
+    ),
+    Mutant("cuda: mantissas grow", "cuda/scaled.cuh", "(high & 0xfffff) | 0x3ff00000", "high"),
     Mutant(
         "cuda: repeated labels are counted once",
         "cuda/ctc.cuh",
-        "if (get(first + v) == u) taken +=",
-        "if (v == u) taken +=",
+        "for (int64_t j = i; j < U && get(&mine[j].label) == label; ++j)",
+        "for (int64_t j = i; j == i; ++j)",
     ),
     Mutant(
         "cuda: lanes do not wait before labels", "cuda/ctc.cuh", "__syncwarp();  // other lanes", "// other lanes"
     ),
     Mutant(
-        "cuda: alignment starts anywhere", "cuda/viterbi.cuh", "best[frame + 2] = 0.0;", "best[frame + 3] = 0.0;"
+        "cuda: alignment starts anywhere",
+        "cuda/viterbi.cuh",
+        "best[q] = {first + q == 0 ? 0.0 : -INFINITY, -INFINITY};",
+        "best[q] = {0.0, -INFINITY};",
+    ),
+    Mutant(
+        "cuda: the window is a pair off", "cuda/viterbi.cuh", "p = pair - i % kTrace", "p = pair - i % kTrace - 1"
+    ),
+    Mutant("cuda: lengths are not clamped", "cuda/device.cuh", "x > most ? most : x", "x"),
+    Mutant(
+        "cuda: labels are not checked",
+        "cuda/ctc.cuh",
+        "if (label <= kBlank || label >= shape.C) note",
+        "if (false) note",
     ),
 ]
 

@@ -17,6 +17,7 @@ from ctckit.ops import build
 from .compiler import remembering_compiler
 
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
+_FAULTS = ("lengths", "target_lengths", "labels", "logits")
 
 
 class Traffic(NamedTuple):
@@ -31,8 +32,8 @@ class Traffic(NamedTuple):
 class Outcome(NamedTuple):
     arrays: dict[str, Tensor]
     traffic: list[Traffic]
-    bad: int | None
-    """b * T + t of the first frame with NaN or +inf."""
+    fault: tuple[str, int] | None
+    """What is wrong first, "lengths", "target_lengths", "labels" or "logits", and which: see csrc/cuda/launch.h."""
 
 
 def compile_shim(folder: Path, defines: tuple[str, ...] = ()) -> Path:
@@ -118,7 +119,7 @@ class Shim:
         logits = problem["logits"]
         assert isinstance(logits, Tensor)
         working = np.float64 if logits.dtype == torch.float64 else np.float32
-        integers = ("best", "tokens", "counts", "starts", "ends", "paths", "bad")
+        integers = ("best", "tokens", "counts", "starts", "ends", "paths", "fault")
         arrays = {}
         for path in folder.glob("*.out"):
             data = path.read_bytes()
@@ -129,7 +130,8 @@ class Shim:
                 continue
             kind = np.int64 if path.stem in integers else working
             arrays[path.stem] = torch.from_numpy(np.frombuffer(data, kind).copy())
-        bad = int(arrays.pop("bad"))
+        word = int(arrays.pop("fault"))
+        fault = None if word == -1 else (_FAULTS[word >> 60 & 15], word & (1 << 60) - 1)
         lines = (folder / "traffic.txt").read_text().splitlines()
         traffic = [Traffic(name, *map(int, rest)) for name, *rest in (line.split() for line in lines)]
-        return Outcome(arrays, traffic, None if bad == -1 else bad)
+        return Outcome(arrays, traffic, fault)

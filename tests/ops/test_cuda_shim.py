@@ -4,6 +4,7 @@ orders, with the bytes of global memory counted."""
 from __future__ import annotations
 
 import shutil
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from ctckit import ops
 from ctckit.ops import build, reference
 
 from .closeness import assert_right
-from .problems import DTYPES, make, problems
+from .problems import DTYPES, Problem, make, problems
 from .shim import Shim, compile_shim
 
 pytestmark = pytest.mark.csrc
@@ -72,7 +73,7 @@ def test_frame_stats_and_sweep(shim, batch):
         truth = reference.frame_stats(logits.double(), lengths)
         names = short(ops.FrameStats._fields)
         check_tuple(names, outcome.arrays, reference.frame_stats(logits, lengths), truth, 1 + spread(logits))
-        assert outcome.bad is None
+        assert outcome.fault is None
         tokens, counts = reference.sweep(truth[0], truth[1], truth[3], lengths, shifts)
         assert torch.equal(outcome.arrays["tokens"].view(tokens.shape), tokens)
         assert torch.equal(outcome.arrays["counts"].view(counts.shape), counts)
@@ -172,6 +173,61 @@ def test_many_states_and_many_classes(shim, dtype):
         torch.testing.assert_close(occupancy, truth[2], rtol=1e-6, atol=1e-6)
 
 
+WIDTHS = [1, 2, 31, 32, 33, 63, 64, 127, 128, 169, 170, 255, 256, 600, 2000]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_targets_of_any_width(shim, width):
+    """One, two and four pairs of states a lane; states in shared memory; states in global memory."""
+    frames = width + max(8, width // 20)
+    generator = torch.Generator().manual_seed(width)
+    logits = 3 * torch.randn(frames, 1, 60, generator=generator)
+    targets = torch.randint(1, 60, (1, width), generator=generator)
+    problem = Problem(logits, targets, torch.tensor([frames]), torch.tensor([width]), -0.5)
+    loss, aligned = shim.run(
+        [
+            ask("ctc_loss", problem, 1, path_domain=0, with_gradient=1, grad_losses=torch.ones(1)),
+            ask("align", problem, 2),
+        ]
+    )
+    wide = logits.double()
+    truth = reference.ctc_loss(wide, *problem[1:], False, True)
+    assert truth[0].isfinite().all()
+    torch.testing.assert_close(loss.arrays["losses"].double(), truth[0], rtol=2e-7, atol=2e-5)
+    gradient = reference.ctc_loss_backward(torch.ones(1).double(), wide, *problem[1:4], *truth, -0.5)
+    assert (loss.arrays["out"].double() - gradient).norm() <= 5e-7 * gradient.norm()
+    path = reference.align(wide, *problem[1:])
+    for name, right in zip(short(ops.Alignment._fields), path, strict=True):
+        torch.testing.assert_close(
+            aligned.arrays[name].view(right.shape).double(), right.double(), rtol=1e-6, atol=1e-5
+        )
+
+
+def test_short_targets_in_wide_padding(shim):
+    """The padded width decides which kernel runs, the labels that are there what it does."""
+    for width in (40, 130, 700):
+        problem = make(shape=(30, 3, 9), width=width, seed=width)
+        problem = problem._replace(lengths=torch.tensor([30, 1, 0]), target_lengths=torch.tensor([4, 0, 0]))
+        problem = problem._replace(targets=problem.targets.clamp(min=1))
+        narrow = problem._replace(targets=problem.targets[:, :4].contiguous())
+        grads = {"path_domain": 0, "with_gradient": 1, "grad_losses": torch.ones(3)}
+        wide, alone = shim.run([ask("ctc_loss", one, 5, **grads) for one in (problem, narrow)])
+        truth = reference.ctc_loss(problem.logits.double(), *problem[1:], False, True)
+        torch.testing.assert_close(wide.arrays["losses"].double(), truth[0], rtol=1e-6, atol=1e-6)
+        occupancy = wide.arrays["occupancy"].view(truth[2].shape).double()
+        torch.testing.assert_close(occupancy, truth[2], rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(wide.arrays["out"], alone.arrays["out"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_of_nothing_is_not_negative(shim):
+    """Confident logits: rounding alone must not bring the loss below zero."""
+    logits = torch.zeros(500, 1, 3)
+    logits[:, :, 0] = 17.0
+    problem = Problem(logits, torch.zeros(1, 0).long(), torch.tensor([500]), torch.tensor([0]), 0.0)
+    (outcome,) = shim.run([ask("ctc_loss", problem, 1, path_domain=0, with_gradient=0, grad_losses=torch.ones(1))])
+    assert 0.0 <= float(outcome.arrays["losses"]) < 1e-3
+
+
 def test_tokens_over_many_rounds_of_a_warp(shim):
     """A warp decodes 32 frames a round: tokens that cross rounds, and rounds without any."""
     problem = make("peaked", (131, 2, 5), 3, shift=-1.0, seed=9)
@@ -214,7 +270,41 @@ def test_bad_logits_are_noted(shim, dtype, value):
     asked = [ask(op, bad, 3) for op in ("frame_stats", "greedy", "log_softmax", "align")]
     asked.append(ask("ctc_loss", bad, 3, path_domain=1, with_gradient=1, grad_losses=torch.ones(3, dtype=working)))
     for outcome in shim.run(asked):
-        assert outcome.bad == 1 * 20 + 7
+        assert outcome.fault == ("logits", 1 * 20 + 7)
+
+
+WRONG = {
+    "lengths": [(1, 21), (0, -1), (2, 2**62), (1, -(2**62))],
+    "target_lengths": [(1, 6), (2, -1), (0, 2**62), (1, -(2**62))],
+    "targets": [((1, 0), 0), ((2, 3), 33), ((0, 4), 2**62), ((1, 2), -(2**62))],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("width", [5, 140])
+def test_wrong_values_are_noted_and_lead_nowhere(shim, name, width):
+    """The kernels check lengths and labels themselves: nothing leaves its array, and the first fault is named."""
+    for place, value in WRONG[name]:
+        problem = make(width=width, seed=3)
+        problem = problem._replace(
+            targets=problem.targets.clamp(min=1), target_lengths=torch.full((3,), 5), lengths=torch.full((3,), 20)
+        )
+        value = width + 1 if (name, value) == ("target_lengths", 6) else value
+        wrong = getattr(problem, name).clone()
+        wrong[place] = value
+        problem = problem._replace(**{name: wrong})
+        grads = {"path_domain": 0, "with_gradient": 1, "grad_losses": torch.ones(3)}
+        asked = [ask("ctc_loss", problem, 3, **grads), ask("align", problem, 3)]
+        if name == "lengths":
+            shifts = {"shifts": torch.zeros(1).double(), "K": 1}
+            asked += [ask("greedy", problem, 3), ask("log_softmax", problem, 3), ask("sweep", problem, 3, **shifts)]
+            asked += [ask("frame_stats", problem, 3)]
+        fault = ("labels", place[0] * width + place[1]) if name == "targets" else (name, place)
+        for outcome in shim.run(asked):
+            assert outcome.fault == fault
+    nothing = make(shape=(0, 2, 3), width=0)._replace(lengths=torch.tensor([0, 1]))
+    for outcome in shim.run([ask(op, nothing, 1) for op in ("frame_stats", "greedy", "align")]):
+        assert outcome.fault == ("lengths", 1)
 
 
 # --- traffic: what must cross the memory bus, counted in sectors of 32 bytes ----------------------------------
@@ -265,29 +355,47 @@ def test_loss_and_gradient_move_each_logit_three_times(shim, dtype, goal, record
 # --- the shim itself: what it is for, it must notice --------------------------------------------------------
 
 
+class Broken(NamedTuple):
+    """An edit of the kernels, and the widest target of the problem that shows it."""
+
+    before: str
+    after: str
+    width: int = 20
+
+
 BROKEN = {
-    "a missing barrier": ("__syncthreads();\n  }\n\n  // The total", "}\n\n  // The total"),
-    "a mask that names too few": ("__shfl_xor_sync(kAll, top, offset)", "__shfl_xor_sync(kAll >> 1, top, offset)"),
-    "a read beyond a row": ("if (c < C) one(widen(get(row + c)), c);", "one(widen(get(row + c)), c);"),
+    "a missing barrier at the seam": Broken("__syncthreads();\n\n  // The total", "// The total"),
+    "a missing barrier between rounds": Broken(
+        "    __syncthreads();\n  }\n\n  Scaled sum{1.0, kDead};", "  }\n\n  Scaled sum{1.0, kDead};", 140
+    ),
+    "lanes that do not wait for a tile": Broken(
+        "__syncwarp();\n    if (begin + lane < end)", "if (begin + lane < end)"
+    ),
+    "a mask that names too few": Broken(
+        "__shfl_xor_sync(kAll, top, offset)", "__shfl_xor_sync(kAll >> 1, top, offset)"
+    ),
+    "a read beyond a row": Broken("if (c < C) one(widen(get(row + c)), c);", "one(widen(get(row + c)), c);"),
+    "more shared memory than is granted": Broken("kSharedBytes = 48 * 1024", "kSharedBytes = 64 * 1024", 500),
+    "more threads than a block holds": Broken("kWideWarps = 8;", "kWideWarps = 32;", 140),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_the_shim_notices(name, tmp_path, monkeypatch):
-
     broken = tmp_path / "csrc"
     shutil.copytree(build.sources_folder(), broken)
-    before, after = BROKEN[name]
+    before, after, width = BROKEN[name]
     changed = 0
-    for path in (broken / "cuda").glob("*.cuh"):
+    for path in (broken / "cuda").iterdir():
         text = path.read_text()
         changed += text.count(before)
         path.write_text(text.replace(before, after))
     assert changed == 1
     monkeypatch.setattr(build, "sources_folder", lambda: broken)
     shim = Shim(compile_shim(tmp_path), tmp_path / "problems")
-    problem = make(shape=(9, 1, 70), width=20, seed=2)
+    problem = make(shape=(9, 1, 70), width=width, seed=2)
     problem = problem._replace(lengths=torch.tensor([9]), target_lengths=torch.tensor([5]))
+    problem = problem._replace(targets=problem.targets.clamp(min=1))
     truth = reference.ctc_loss(problem.logits.double(), *problem[1:], False, True)
     asked = [
         ask("ctc_loss", problem, seed, path_domain=0, with_gradient=1, grad_losses=torch.ones(1))
@@ -297,5 +405,10 @@ def test_the_shim_notices(name, tmp_path, monkeypatch):
         outcomes = shim.run(asked)
     except AssertionError:
         return  # the shim or a sanitizer stopped it
-    right = [torch.allclose(outcome.arrays["losses"].double(), truth[0], rtol=1e-5) for outcome in outcomes]
+    occupancy = truth[2].flatten()
+    right = [
+        torch.allclose(outcome.arrays["losses"].double(), truth[0], rtol=1e-5)
+        and torch.allclose(outcome.arrays["occupancy"].double(), occupancy, atol=1e-5)
+        for outcome in outcomes
+    ]
     assert not all(right)
