@@ -1,8 +1,9 @@
-# make demo   a trained model and its report, from nothing, in a few minutes
-# make test   lint, types, tests
-# make bench  kernel and epoch benchmarks
-# make lint   lint and types alone
-# make docs   the reference for plugin authors, in build/docs
+# make demo     a trained model and its report, from nothing, in a few minutes
+# make test     lint, types, tests
+# make seconds  all tests, and what each file took, which decides what starts first
+# make bench    kernel and epoch benchmarks
+# make lint     lint and types alone
+# make docs     the reference for plugin authors, in build/docs
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,20 +12,30 @@ CONSTRAINTS ?= constraints.txt
 
 # Processes that run tests. `make JOBS=0 test` runs them in one, for a debugger.
 JOBS ?= auto
+# `make EXAMPLES=random test` draws new examples for the property tests, and says by which seed.
+EXAMPLES ?= fixed
+# Tests of csrc alone are skipped where they have passed with the same sources; `make FULL=1 test` runs them again.
+FULL ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: demo test bench lint docs clean
+# One process a core, a test file to each, slow ones first; spinning OpenMP threads of one would take the time of others.
+PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile \
+	--no-loadscope-reorder
+
+.PHONY: demo test seconds bench lint docs clean
 
 demo: $(VENV)/.demo
 	rm -rf runs/demo
 	$(BIN)/ctckit train --plugin hierarchical_fixed --out runs/demo
 	$(BIN)/ctckit report runs/demo
 
-# One process a core, a test file to each; spinning OpenMP threads of one would take the time of the others.
 test: lint docs
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
+	$(PYTEST) --hypothesis-profile=$(EXAMPLES) $(if $(FULL),--full)
+
+seconds: $(VENV)/.test
+	$(PYTEST) --full --store-seconds
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -99,7 +99,7 @@ def checkpoint_path(path: Path, name: str) -> Path:
         return path
     checkpoint = path / "checkpoints" / f"{name}.pt"
     if not checkpoint.is_file():
-        why = ": none was done, or every one was collapsed; give checkpoints/last.pt to look at it all the same"
+        why = ": no epoch left the unigram plateau with labels emitted; checkpoints/last.pt is the last"
         last = (path / "checkpoints" / "last.pt").is_file()
         raise CheckpointError(f"{path}: no checkpoint '{name}'{why if last else ', is it the folder of a run?'}")
     return checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,11 +13,59 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import register_random, settings
+from suite import PassedBefore, SlowestFirst
 from warm import SECONDS, Warm
 
 from ctckit.data import CorpusWriter
 
+# What a change must pass is the same for everybody. New examples are drawn on request, and again by their seed.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None, print_blob=True)
+settings.load_profile("fixed")
+
+
+class TorchRandom:
+    """The random state of torch as hypothesis wants it, so that an example is the same whenever it is run."""
+
+    seed = staticmethod(torch.manual_seed)
+    getstate = staticmethod(torch.get_rng_state)
+    setstate = staticmethod(torch.set_rng_state)
+
+
+TORCH_RANDOM = TorchRandom()  # hypothesis holds no reference of its own
+register_random(TORCH_RANDOM)
+
 LABELS = ("ant", "bee", "cat", "dog")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run tests of csrc that passed before with these sources")
+    parser.addoption("--store-seconds", action="store_true", help="write what each file took to tests/seconds.json")
+
+
+@pytest.hookimpl(tryfirst=True)  # before hypothesis reads its seed
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-profile") == "random" and config.getoption("--hypothesis-seed") is None:
+        config.option.hypothesis_seed = secrets.randbelow(2**32)
+    config.pluginmanager.register(SlowestFirst(store=config.getoption("--store-seconds")))
+    config.pluginmanager.register(PassedBefore(full=config.getoption("--full")))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    seed = config.getoption("--hypothesis-seed")
+    if seed is not None:
+        again = f"--hypothesis-profile=random --hypothesis-seed={seed}"
+        terminalreporter.write_line(f"examples were drawn at random; draw the same with {again}")
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers(request: pytest.FixtureRequest) -> None:
+    """Tests that draw without a seed draw the same alone and after others, and others by --hypothesis-seed."""
+    seed = int(request.config.getoption("--hypothesis-seed") or 0)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
 @dataclass(frozen=True)

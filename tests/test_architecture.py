@@ -215,31 +215,53 @@ def test_tree_has_no_utils_and_code_is_ascii() -> None:
         assert path.read_text(encoding="utf-8").isascii(), path
 
 
-def test_top_level_is_the_owners() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if tracked.returncode:
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
         pytest.skip("not a git checkout, so what is tracked cannot be told")
-    names = {line.split("/")[0] for line in tracked.stdout.splitlines()}
-    assert names <= {
-        ".ci",
-        ".gitignore",
-        "ARCHITECTURE.md",
-        "CHANGELOG.md",
-        "LICENSE",
-        "MANIFEST.in",
-        "conftest.py",
-        "Makefile",
-        "README.md",
-        "benchmarks",
-        "constraints.txt",
-        "csrc",
-        "ctckit",
-        "docs",
-        "plugins",
-        "pyproject.toml",
-        "setup.py",
-        "tests",
-    }
+    return [Path(name) for name in listed.stdout.split("\0") if name]
+
+
+MADE = {"build", "dist", "runs", ".venv", "__pycache__", ".build", ".benchmarks", ".hypothesis"}
+"""Folders that tools and trainings leave behind; so do those whose names end in .egg-info or _cache."""
+
+LEFT = {".so", ".o", ".a", ".pyc", ".whl", ".pt", ".pth", ".h5", ".hdf5", ".npy", ".npz", ".log", ".tmp"}
+"""Suffixes of what compilers, trainings and corpora leave behind."""
+
+LARGEST = 500_000
+"""Bytes of the largest file that may be tracked; text that people write is smaller."""
+
+
+def is_made(path: Path) -> bool:
+    folders = path.parts[:-1]
+    left = any(part in MADE or part.endswith((".egg-info", "_cache")) for part in folders)
+    return left or path.suffix in LEFT
+
+
+def test_nothing_is_tracked_that_was_made() -> None:
+    assert not [str(path) for path in tracked() if is_made(path)]
+    assert not [
+        str(path) for path in tracked() if (ROOT / path).exists() and (ROOT / path).stat().st_size > LARGEST
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("build/lib/ctckit/types.py", True),
+        ("ctckit.egg-info/PKG-INFO", True),
+        (".mypy_cache/3.11/x.json", True),
+        ("runs/demo/history.jsonl", True),
+        ("examples/digits.h5", True),
+        ("ctckit/ops/libctckit_kernels.so", True),
+        (".github/workflows/tests.yml", False),
+        ("CONTRIBUTING.md", False),
+        ("examples/train.py", False),
+        ("ctckit/ops/build.py", False),
+    ],
+)
+def test_what_was_made_is_told_from_what_was_written(name: str, made: bool) -> None:
+    assert is_made(Path(name)) is made
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list"]])

@@ -25,7 +25,7 @@ class Course:
         seconds: of training, judging of epochs included.
         left_plateau: the epoch from which on no epoch is on the unigram plateau, or None.
         left_plateau_update: optimiser steps at the end of that epoch.
-        best_epoch: the one that was kept, or None where every epoch was collapsed.
+        best_epoch: the one that was kept, or None where no epoch left the plateau and emitted labels.
         best_dev_wer: of that epoch, per cent.
         state: of the last epoch, as ``ctckit diagnose`` tells it.
     """

@@ -39,7 +39,7 @@ class Scored:
         corpus: its path, as the run was given it.
         part: ``test``, or ``dev`` where the run names no test corpus.
         fingerprint: of the corpus.
-        checkpoint: ``best``, or ``last`` where every epoch was collapsed, so that no best one was kept.
+        checkpoint: ``best``, or ``last`` where no epoch left the plateau and emitted labels, so that none was kept.
         written: modification time of the checkpoint, ns; another one makes the scores stale.
         blank_ratio: blank frames, per cent.
         blank_reference: ``1 - U/T``, per cent.

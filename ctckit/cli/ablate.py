@@ -196,7 +196,7 @@ def resolve_variant(plan: Plan, path: Path, name: str, last: Sequence[Layer], co
     plugins = plan.plugins if variant.plugins is None else variant.plugins
     registry, sources = load_with_recipe(plugins or (), console)
     recipe = choose_recipe(registry, variant.recipe or plan.recipe)
-    config = configure(recipe, [*plan.layers_of(name, path), *last], console)
+    config = configure(recipe, [*plan.layers_of(name, path), *last])
     build_components(config, registry)
     as_toml(config)  # refuses what a RUN.toml cannot say
     return Resolved(name, config, registry, sources)

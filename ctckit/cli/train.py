@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ctckit.assemble import Assembled
+    from ctckit.cli.display import ConsoleDisplay
     from ctckit.config import Config
     from ctckit.engine.loop import Ending
     from ctckit.engine.run import Run
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with an interrupted run.")
 @click.option("--dry-run", is_flag=True, help="Take three steps, report time and memory, write nothing.")
 @click.option("--print-config", is_flag=True, help="Print all settings as TOML, as --config takes them, and end.")
+@click.option("-v", "--verbose", is_flag=True, help="Show notes, sample predictions and timings of threads too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def train(
     plugins: tuple[str, ...],
@@ -75,20 +77,25 @@ def train(
     resume: Path | None,
     dry_run: bool,
     print_config: bool,
+    verbose: bool,
     as_json: bool,
 ) -> None:
     """Train a recogniser.
 
     Without data it trains on the embedded corpus of handwritten digits, at a size that suits it. Every key of
-    a recipe can be set; `phases.*` stands for every phase.
+    a recipe can be set; `phases.*` stands for every phase. A run that goes well prints its epochs: a star marks the
+    best so far, and what else there is to say of an epoch stands behind it. Warnings are shown when they begin to
+    hold; notes are in the history, in the report, and here with --verbose.
     """
     from rich.console import Console
 
     from ctckit.assemble import assemble, provenance
     from ctckit.cli.device import choose_device
+    from ctckit.cli.display import ConsoleDisplay
     from ctckit.cli.offers import unused
     from ctckit.components import build_components
     from ctckit.engine.checkpoint import load_checkpoint
+    from ctckit.engine.loop import fit
     from ctckit.plugin_host import load_plugins
     from ctckit.record.history import finite
     from ctckit.toml import as_toml
@@ -116,7 +123,7 @@ def train(
         state = None
         registry, sources = load_with_recipe(plugins, console)
         layers = settings_layers(data, dev, test, config_path, assignments, seed)
-        config = configure(choose_recipe(registry, recipe), layers, console)
+        config = configure(choose_recipe(registry, recipe), layers)
         build_components(config, registry)  # what is wrong with these is said before any corpus is made or opened
         if print_config:
             click.echo(f"# ctckit train {options_of(config, sources)}\n{as_toml(config)}", nl=False)
@@ -129,14 +136,15 @@ def train(
         console.print(hint)
     assembled = assemble(config, registry, sources, folder, chosen, resume=state)
     run = assembled.run
-    for note in assembled.notes if state is None else ():
+    for note in assembled.notes if state is None and verbose else ():
         console.print(note)
     if assembled.dropped:
         console.print(f"left out {len(assembled.dropped)} clips without a CTC path:")
         for clip in assembled.dropped:
             console.print(f"  {clip}")
-    findings = early_findings(assembled, console) if state is None else ()
-    set_threads(run, threads or (state["threads"] if state else None), console)
+    display = ConsoleDisplay(console, run.figures, verbose=verbose)
+    findings = early_findings(assembled, display) if state is None else ()
+    set_threads(run, threads or (state["threads"] if state else None), console if verbose else None)
     if dry_run:
         report_dry_run(assembled, console, as_json)
         return
@@ -147,24 +155,33 @@ def train(
             run.note("audit", finding)
     else:
         run.history.append("resume", epoch=run.clock.now.epoch, update=run.clock.now.update)
-    console.print(f"run {folder}: recipe {config.recipe}, {len(run.tokens)} classes, {chosen}")
-    ending = fit_shown(run, console, max_minutes, max_updates)
+    console.print(f"{folder}: {describe(run)}")
+    with display:
+        seconds = math.inf if max_minutes is None else max_minutes * 60.0
+        ending = fit(run, display, max_seconds=seconds, max_updates=max_updates)
     summary = close(run, ending, chosen, console)
     if as_json:
         click.echo(json.dumps(finite(summary)))
 
 
-def early_findings(assembled: Assembled, console: Console) -> tuple[Finding, ...]:
-    """Run the part of the audit that reads no features; show warnings and errors."""
+def describe(run: Run) -> str:
+    """Say in one line what is trained, on what, where."""
+    import torch
+
+    threads = torch.get_num_threads()
+    on = "the embedded digits (no data given)" if is_embedded(run.config) else str(run.config.data.train)
+    where = f"{run.device}, {threads} thread{'s' * (threads > 1)}" if run.device.type == "cpu" else str(run.device)
+    return f"{run.config.recipe} on {on}, {len(run.tokens)} classes, {where}"
+
+
+def early_findings(assembled: Assembled, display: ConsoleDisplay) -> tuple[Finding, ...]:
+    """Run the part of the audit that reads no features, and show what it found."""
     from ctckit.audit.checks import cheap_audit
     from ctckit.audit.subject import assembled_subject
-    from ctckit.cli.display import ConsoleDisplay
 
     findings = cheap_audit(assembled_subject(assembled))
-    display = ConsoleDisplay(console)
     for finding in findings:
-        if finding.severity != "info":
-            display.finding(finding, None)
+        display.finding(finding, None)
     return findings
 
 
@@ -226,7 +243,7 @@ def settings_layers(
     return layers
 
 
-def configure(recipe: Recipe, layers: list[tuple[str, dict[str, Any]]], console: Console) -> Config:
+def configure(recipe: Recipe, layers: list[tuple[str, dict[str, Any]]]) -> Config:
     """Lay the user's settings over the recipe; without data, put the embedded corpus and its settings between."""
     from ctckit.config import nest, resolve
 
@@ -234,9 +251,6 @@ def configure(recipe: Recipe, layers: list[tuple[str, dict[str, Any]]], console:
     corpora = (config.data.train, config.data.dev, config.data.test)
     if any(path is not None for path in corpora):
         return config
-    console.print(
-        "no data given: training on the embedded corpus of handwritten digits, with the recipe's settings for it",
-    )
     embedded = {"data": embedded_corpora()}
     demo = [(f"recipe '{recipe.name}', demo", nest(recipe.demo)), ("embedded corpus", embedded)]
     return resolve(recipe, [*demo, *layers])
@@ -254,6 +268,11 @@ def embedded_corpora() -> dict[str, Path]:
     return {part: folder / f"{part}.h5" for part in ("train", "dev", "test")}
 
 
+def is_embedded(config: Config) -> bool:
+    """Whether a configuration trains on the embedded corpus."""
+    return config.data.train == embedded_corpora()["train"]
+
+
 def build_embedded(config: Config) -> None:
     """Make the embedded corpus where a configuration trains on it and it is not there.
 
@@ -263,7 +282,7 @@ def build_embedded(config: Config) -> None:
     from ctckit.data import build_demo
 
     embedded = embedded_corpora()
-    if config.data.train == embedded["train"] and not all(path.is_file() for path in embedded.values()):
+    if is_embedded(config) and not all(path.is_file() for path in embedded.values()):
         build_demo(embedded["train"].parent)
 
 
@@ -298,8 +317,8 @@ def open_folder(folder: Path) -> None:
         raise CheckpointError(f"{folder}: cannot be written: {error.strerror}; give another --out") from error
 
 
-def set_threads(run: Run, threads: int | None, console: Console) -> None:
-    """Set the number of CPU threads: as asked for, or the faster of one and all."""
+def set_threads(run: Run, threads: int | None, console: Console | None) -> None:
+    """Set the number of CPU threads: as asked for, or the faster of one and all, which a console is told."""
     import torch
 
     from ctckit.engine.threads import choose_threads
@@ -308,18 +327,11 @@ def set_threads(run: Run, threads: int | None, console: Console) -> None:
         torch.set_num_threads(threads)
     elif run.device.type == "cpu" and torch.get_num_threads() > 1:
         choice = choose_threads(run)
-        tried = ", ".join(f"{count}: {1e3 * seconds:.0f} ms" for count, seconds in sorted(choice.seconds.items()))
-        console.print(f"threads: {choice.threads} (a batch takes with {tried})")
-
-
-def fit_shown(run: Run, console: Console, max_minutes: float | None, max_updates: int | None) -> Ending:
-    """Train with a display."""
-    from ctckit.cli.display import ConsoleDisplay
-    from ctckit.engine.loop import fit
-
-    seconds = math.inf if max_minutes is None else max_minutes * 60.0
-    with ConsoleDisplay(console, run.figures) as display:
-        return fit(run, display, max_seconds=seconds, max_updates=max_updates)
+        if console is not None:
+            tried = ", ".join(
+                f"{count}: {1e3 * seconds:.0f} ms" for count, seconds in sorted(choice.seconds.items())
+            )
+            console.print(f"threads: {choice.threads} (a batch takes with {tried})")
 
 
 def close(run: Run, ending: Ending, device: torch.device, console: Console) -> dict[str, Any]:
@@ -333,7 +345,7 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
     console.print(f"{ending.reason} after epoch {judged_epochs}")
     if best is None:
         nothing_emitted = (
-            "every epoch was collapsed (next to nothing emitted)" if judged_epochs else "no epoch was done"
+            "no epoch left the unigram plateau and emitted labels" if judged_epochs else "no epoch was done"
         )
         console.print(f"{nothing_emitted}, so no best checkpoint was kept")
     else:

@@ -132,7 +132,7 @@ def charts(runs: Sequence[Compared]) -> tuple[list[int], list[plots.Chart]]:
             ceiling=ceilings.get(figure.name),
             wide=True,
         )
-        if any(one.present for one in series if one.style != "reference"):
+        if any(one.present for one in series if not one.style.startswith("reference")):
             drawn.append(chart)
     return epochs, drawn
 
@@ -153,12 +153,13 @@ def _references(figure: str, known: Sequence[tuple[str, Recorded]], epochs: int)
         title, values = "unigram plateau", {name: run.plateau_loss for name, run in known}
     elif figure == "blank_ratio":
         title, values = "1 - U/T", {name: run.epochs[-1].blank_reference for name, run in known}
-    same = len({None if value is None else round(value, 6) for value in values.values()}) == 1
-    named = (
-        {title: next(iter(values.values()))} if same else {f"{title} of {name}": v for name, v in values.items()}
-    )
+    known_values = [value for value in values.values() if value is not None]
+    if len({round(value, 6) for value in known_values}) == 1 and len(known_values) == len(values):
+        return [plots.Series(title, (known_values[0],) * epochs, "reference")]
     return [
-        plots.Series(name, (value,) * epochs, "reference") for name, value in named.items() if value is not None
+        plots.Series(f"{title} of {run}", (value,) * epochs, f"reference s-{style}")
+        for style, (run, value) in zip(STYLES, values.items(), strict=False)
+        if value is not None
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ctckit.doctor.states import State
 from ctckit.doctor.verdict import Verdict, blank_reading, ended
 from ctckit.record.epoch import Epoch
 from ctckit.record.figures import FIGURES, PARTS
@@ -20,7 +21,12 @@ from ctckit.types import DASH
 
 SHOWN_EPOCHS = 6
 
-TONES = {"info": "good", "warning": "attention", "error": "bad"}
+
+def tone(verdict: Verdict) -> str:
+    """Return the colour of a verdict; green is for a run that recognises and nothing else."""
+    if verdict.severity != "info":
+        return "attention" if verdict.severity == "warning" else "bad"
+    return "good" if verdict.diagnosis is not None and verdict.diagnosis.state is State.HEALTHY else "neutral"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ def render(run: Recorded, verdict: Verdict) -> str:
         "page.html",
         run=run,
         verdict=verdict,
-        tone=TONES[verdict.severity] if verdict.diagnosis is not None else "neutral",
+        tone=tone(verdict),
         tiles=tiles(run),
         moments=moments(run),
         measures=measures(run),

@@ -17,7 +17,7 @@ FULL_STAGE = 2
 FEWEST_FRAMES = 4
 """Input frames to an output frame, at most, that the model offers."""
 
-MEASURED = "diagnosis-review, section 1 (AN4 words)"
+MEASURED = "docs/founding-document.md C1 (AN4 words)"
 CURES = "docs/cures.md (AN4 words, two seeds)"
 
 AUXILIARY_HELPS = (

@@ -324,15 +324,15 @@ def seconds(history: Path) -> float:
 def test_what_was_interrupted_goes_on_and_its_time_counts(tmp_path: Path, tiny: Any) -> None:
     plan = tmp_path / "plan.toml"
     plan.write_text(
-        'seeds = [1]\nminutes = 0.05\nset = ["model.hidden_size=8", "phases.*.epochs=5000"]\n'
+        'seeds = [1]\nminutes = 0.1\nset = ["model.hidden_size=8", "phases.*.epochs=5000"]\n'
         "[variants.one]\n[variants.two]\n"
     )
     history = tmp_path / "out" / "one-seed1" / "history.jsonl"
 
     def interrupt() -> None:
-        deadline = time.monotonic() + 120.0
+        deadline = time.monotonic() + 240.0
         while time.monotonic() < deadline:
-            if seconds(history) > 1.2:
+            if seconds(history) > 0.3:  # of six: an epoch may be held up by a busy machine
                 os.kill(os.getpid(), signal.SIGINT)
                 return
             time.sleep(0.05)
@@ -346,11 +346,11 @@ def test_what_was_interrupted_goes_on_and_its_time_counts(tmp_path: Path, tiny: 
     assert "no run has ended yet" in first.stdout
     assert not (tmp_path / "out" / "two-seed1").exists()
     before = seconds(history)
-    assert 1.2 < before <= spent_seconds(history.parent) < 3.0
-    job = Job("one", history.parent, {}, Config.model_construct(), {}, minutes=0.05)
+    assert 0.3 < before <= spent_seconds(history.parent) < 6.0
+    job = Job("one", history.parent, {}, Config.model_construct(), {}, minutes=0.1)
     options = dict(option.split("=") for option in training_options(job, Machine(1, 1, "cpu")))
     assert options["--resume"] == str(history.parent)
-    assert float(options["--max-minutes"]) == pytest.approx(0.05 - spent_seconds(history.parent) / 60.0, abs=1e-6)
+    assert float(options["--max-minutes"]) == pytest.approx(0.1 - spent_seconds(history.parent) / 60.0, abs=1e-6)
     stopped = read_rows(history)[-1]
     assert (stopped["kind"], stopped["reason"]) == ("end", "interrupted")
     second = call(plan, tmp_path / "out", tiny, "--only=one", "--json")

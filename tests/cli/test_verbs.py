@@ -101,7 +101,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(cli: Any, tiny: Any, t
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0
     assert f"go on with: ctckit train --resume {folder}" in errors
     assert history(folder)[-1]["reason"] == "interrupted"

@@ -45,3 +45,26 @@ def test_occupancies_are_the_gradient_of_the_likelihood() -> None:
     ops.ctc_loss(logits_TBC, targets_BS, lengths_B, target_lengths_B).sum().backward()
     expected_C = sum(FRAMES) * log_probs_C.detach().exp() - log_probs_C.grad
     torch.testing.assert_close(counts_C, expected_C, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("frames", "targets", "optimum"),
+    [
+        ([21], [[1]], 0.0),  # every frame the label: certain
+        ([6], [[1]], 0.0),
+        ([2], [[1]], 0.0),
+        ([22, 8], [[1, 2], [3, 1, 1, 2, 4]], None),
+        ([21, 3, 1], [[1], [2, 3, 4], [5]], None),
+        ([22, 6], [[1, 2], [3, 4, 5, 6, 7, 8]], None),
+    ],
+)
+def test_a_tiny_corpus_is_not_left_in_a_local_optimum(
+    frames: list[int], targets: list[list[int]], optimum: float | None
+) -> None:
+    found = plateau.unigram_plateau(frames, targets, 10)
+    if optimum is None:
+        torch.manual_seed(0)
+        draws = torch.distributions.Dirichlet(torch.full((10,), 0.7, dtype=torch.float64)).sample((25,))
+        optimum = min(plateau._fitted(draw_C, torch.tensor(frames), targets) for draw_C in draws)
+    assert found <= 1.005 * optimum + 1e-6
+    assert found >= 0.0

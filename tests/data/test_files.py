@@ -358,7 +358,7 @@ try:
 except DataError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.stderr == ""
     assert done.stdout.startswith(f"{tmp_path / 'c.h5'}: writing failed (")
     assert done.stdout.count("\n") == 1

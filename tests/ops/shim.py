@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ctckit.ops import build
 
+from .compiler import remembering_compiler
+
 _TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
 
 
@@ -39,7 +41,8 @@ def compile_shim(folder: Path, defines: tuple[str, ...] = ()) -> Path:
     csrc = build.sources_folder()
     sources = [csrc / "cuda/launch.cu", csrc / "shim/shim.cpp", csrc / "shim/main.cpp"]
     flags = ["-std=c++17", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", *defines]
-    subprocess.run([build.find_compiler(), *flags, "-x", "c++", *sources, "-o", program], check=True)
+    compiler = remembering_compiler(folder)
+    subprocess.run([compiler, *flags, "-x", "c++", *sources, "-o", "shim"], check=True, cwd=folder)
     return program
 
 

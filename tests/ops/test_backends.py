@@ -13,6 +13,8 @@ import pytest
 from ctckit import ops
 from ctckit.ops import build
 
+from .compiler import remembering_compiler
+
 HERE = Path(__file__).parent
 SHOW = "from ctckit import ops; b = ops.backend(); print(b.name, b.isa, b.reason)"
 
@@ -34,6 +36,7 @@ def compiled() -> None:
         pytest.skip(ops.backend().reason)
 
 
+@pytest.mark.csrc
 @pytest.mark.parametrize("isa", ["generic", "avx2", "avx512"])
 def test_each_instruction_set_passes_the_property_tests(isa, compiled):
     seen = run(SHOW, CTCKIT_ISA=isa)
@@ -103,7 +106,9 @@ def test_a_compiler_that_fails_leaves_a_log(tmp_path):
 
 def test_two_processes_compile_once(tmp_path, compiled):
     program = "import ctckit.ops.build as b; b.matches_sources = lambda path: False; " + SHOW
-    environment = {**os.environ, "CTCKIT_CACHE": str(tmp_path), "CTCKIT_CUDA": "0", "CTCKIT_OPS": "cpu"}
+    compiler = str(remembering_compiler(tmp_path))
+    chosen = {"CTCKIT_CACHE": str(tmp_path), "CTCKIT_CUDA": "0", "CTCKIT_OPS": "cpu", "CXX": compiler}
+    environment = {**os.environ, **chosen}
     pair = [
         subprocess.Popen(
             [sys.executable, "-c", program],
@@ -117,7 +122,7 @@ def test_two_processes_compile_once(tmp_path, compiled):
     outputs = [process.communicate(timeout=300) for process in pair]
     assert all(out.startswith("cpu") for out, _ in outputs), outputs
     assert sum(err.count("compiling its kernels, once") for _, err in outputs) == 1
-    again = run(program, CTCKIT_CACHE=str(tmp_path), CTCKIT_CUDA="0", CTCKIT_OPS="cpu")
+    again = run(program, **chosen)
     assert again.stderr == ""
 
 

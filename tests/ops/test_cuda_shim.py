@@ -17,6 +17,8 @@ from .closeness import assert_right
 from .problems import DTYPES, make, problems
 from .shim import Shim, compile_shim
 
+pytestmark = pytest.mark.csrc
+
 # Shrinking a failure would take minutes, a process an attempt: what fails is printed as it was drawn.
 EXAMPLES = settings(
     max_examples=20,

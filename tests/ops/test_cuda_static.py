@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 from collections import Counter
 
 import pytest
+from suite import key
 
 from ctckit.ops import build
+
+pytestmark = pytest.mark.csrc
 
 
 @pytest.fixture(scope="module")
@@ -27,21 +32,24 @@ def architectures(nvcc: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def compiled(nvcc, tmp_path_factory):
-    """ptxas's account, and the PTX, of one object with all architectures."""
-    folder = tmp_path_factory.mktemp("cuda")
+    """ptxas's account, and the PTX, of one object with all architectures; kept as long as csrc is the same."""
     known = architectures(nvcc)
     flags = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in known]
     flags.append(f"-gencode=arch=compute_{known[0]},code=compute_{known[0]}")
-    source = build.sources_folder() / "cuda/launch.cu"
-    done = subprocess.run(
-        [nvcc, "-O3", "-std=c++17", "--threads=0", "-Xptxas=-v", "--keep", *flags, "-c", source, "-o", "all.o"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    ptx = "".join(path.read_text() for path in folder.glob("*.ptx"))
-    return known, done.stdout + done.stderr, ptx
+    command = [nvcc, "-O3", "-std=c++17", "--threads=0", "-Xptxas=-v", "--keep", *flags]
+    kept = build.cache_folder() / f"ptx-{key(*command)}.json"
+    if not kept.exists():
+        folder = tmp_path_factory.mktemp("cuda")
+        source = build.sources_folder() / "cuda/launch.cu"
+        done = subprocess.run(
+            [*command, "-c", source, "-o", "all.o"], cwd=folder, capture_output=True, text=True, check=True
+        )
+        ptx = "".join(path.read_text() for path in folder.glob("*.ptx"))
+        made = folder / "made.json"
+        made.write_text(json.dumps([done.stdout + done.stderr, ptx]))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made, kept)
+    return known, *json.loads(kept.read_text())
 
 
 def test_no_kernel_spills_on_any_architecture(compiled):

@@ -12,6 +12,10 @@ import pytest
 from ctckit import ops
 from ctckit.ops import build
 
+from .compiler import remembering_compiler
+
+pytestmark = pytest.mark.csrc
+
 HERE = Path(__file__).parent
 
 
@@ -29,10 +33,8 @@ def sanitized(tmp_path_factory) -> dict[str, str]:
             pytest.skip(f"{compiler} has no {name} to preload")
         libraries.append(path)
     folder = tmp_path_factory.mktemp("sanitized")
-    wrapper = folder / "c++"
     flags = "-O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-    wrapper.write_text(f'#!/bin/sh\nexec {compiler} "$@" {flags}\n')
-    wrapper.chmod(0o755)
+    wrapper = remembering_compiler(folder, flags)
     environment = {**os.environ, "CXX": str(wrapper), "CTCKIT_CUDA": "0", "CTCKIT_OPS": "cpu"}
     environment["CTCKIT_CACHE"] = str(folder)
     build.cached_library(environment)

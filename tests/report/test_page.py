@@ -182,6 +182,20 @@ def test_what_the_monitors_measure_is_shown_where_it_was_recorded() -> None:
     assert "Entropy of the frames" not in before
 
 
+@pytest.mark.parametrize(
+    ("rows", "shown"),
+    [
+        ([run_row(config={}), epoch_row(1, 0.5, (20, 20, 20))], "good"),
+        (LEFT, "attention"),  # the target was missed
+        (LEFT[:3], "neutral"),  # on the plateau, where every run begins
+        ([run_row(), *(epoch_row(n, 4.3, SILENT, update=1000 * n) for n in range(1, 13))], "bad"),
+        ([run_row()], "neutral"),
+    ],
+)
+def test_the_banner_is_green_for_a_run_that_recognises_alone(rows: list[dict[str, Any]], shown: str) -> None:
+    assert f'class="verdict tone-{shown}"' in page_of(rows)
+
+
 def test_moments_and_phases() -> None:
     tree = tree_of(page_of(LEFT))
     tables = list(tree.iter("table"))

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from histories import LEFT, SILENT, end_row, epoch_row, finding, run_row
+from click.testing import CliRunner
+from histories import LEFT, SILENT, end_row, epoch_row, finding, run_row, write
 
+from ctckit.ablation.outcome import _course
+from ctckit.bootstrap import Comparison, Estimate
+from ctckit.cli import main
+from ctckit.cli.compare import _nobody_recognises, _row
+from ctckit.doctor.course import Course
 from ctckit.doctor.verdict import Verdict, as_json, blank_reading, judge
-from ctckit.record.history import Recorded, recorded
+from ctckit.record.history import Recorded, read_history, recorded
 
 
 def read(rows: list[dict[str, Any]]) -> tuple[Recorded, Verdict]:
@@ -197,3 +204,73 @@ def test_null_figures_are_said_to_be_not_finite() -> None:
     _, verdict = read(rows)
     assert verdict.evidence[0] == "train_loss, train_eval_loss, val_loss of epoch 1 is not finite."
     assert verdict.severity == "error"
+
+
+def updates(rows: list[dict[str, Any]], each: int) -> list[dict[str, Any]]:
+    return [{**row, "update": each * row["epoch"]} if row["kind"] == "epoch" else row for row in rows]
+
+
+OVERFIT = [
+    run_row(),
+    *(
+        epoch_row(
+            n, 4.0 * 0.6**n, (600, 150, 30), val_loss=2.5 + 0.2 * n, overfit_ratio=(2.5 + 0.2 * n) / (4.0 * 0.6**n)
+        )
+        for n in range(1, 9)
+    ),
+]
+PLANTED: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "overfit": (OVERFIT, "OVERFIT"),
+    "untrained": ([run_row(), epoch_row(1, 45.6, (0, 30, 900), blank_ratio=0.0)], "STARTING"),
+    "stuck": (updates([run_row(), *(epoch_row(n, 4.3, SILENT) for n in range(1, 13))], 200), "PLATEAU"),
+    "few updates, falling": (
+        updates([run_row(), *(epoch_row(n, 12.6 - 0.16 * n, SILENT) for n in range(1, 30))], 3),
+        "STARTING",
+    ),
+    "97 per cent blanks": (
+        [
+            run_row(),
+            *(epoch_row(n, 0.4, (50, 40, 20), blank_ratio=97.2, blank_reference=97.7) for n in range(1, 20)),
+        ],
+        "HEALTHY",
+    ),
+    "deletions": (
+        [run_row(), *(epoch_row(n, 0.8, (5, 383, 2), train_wer=10.0) for n in range(1, 10))],
+        "BLANK-BIASED",
+    ),
+    "fell back": ([*LEFT[:5], epoch_row(5, 4.3, SILENT)], "PLATEAU"),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_everybody_asks_the_same_judge(tmp_path: Path, name: str) -> None:
+    rows, expected = PLANTED[name]
+    folder = write(tmp_path / "run", rows)
+    run = read_history(folder)
+    verdict = judge(run)
+    assert state(verdict) == expected
+    told = {
+        "diagnose": json.loads(CliRunner().invoke(main, ["diagnose", str(folder), "--json"]).stdout),
+        "report": json.loads(CliRunner().invoke(main, ["report", str(folder), "--json"]).stdout),
+    }
+    assert {told[verb]["state"] for verb in told} == {expected}
+    assert {told[verb]["headline"] for verb in told} == {verdict.headline}
+    assert {told[verb]["severity"] for verb in told} == {verdict.severity}
+    estimates = tuple(Estimate(1.0, 0.5, 1.5) for _ in range(2))
+    assert _row(folder, run, Comparison(estimates, estimates, (0.5, 0.5)), 1)["state"] == expected  # compare
+    course = _course(run)  # ablate
+    assert course is not None
+    assert course.state == expected
+    watched = Course()  # the monitor
+    for epoch in run.epochs:
+        watched.add(epoch)
+    assert watched.diagnose(run.planned_epochs) == verdict.diagnosis
+
+
+def test_of_two_runs_that_ignore_their_input_none_is_better() -> None:
+    stuck = [run_row(), epoch_row(1, 4.3, (0, 950, 0)), epoch_row(2, 10.8, (600, 300, 57), blank_ratio=0.0)]
+    run, _ = read(stuck)
+    assert run.best is None  # 95.7 % errors by chance are no better than 99
+    assert _nobody_recognises(run, run)
+    left, _ = read(LEFT)
+    assert not _nobody_recognises(run, left)
