@@ -4,7 +4,7 @@
     PYTHONPATH=OLD:OLD/plugins python tests/write_format_2.py tests/engine/format_2
 
 It trains a tiny run whole and keeps its history, then once more, interrupted between two steps of its second
-phase, and keeps history and ``last.pt`` of that.
+phase, and keeps history and last checkpoint of that.
 """
 
 from __future__ import annotations
@@ -100,4 +100,4 @@ if __name__ == "__main__":
         train(Path("parts"), STOP_AFTER)
         shutil.copy("whole/history.jsonl", target / "whole.jsonl")
         shutil.copy("parts/history.jsonl", target / "history.jsonl")
-        shutil.copy("parts/checkpoints/last.pt", target / "last.pt")
+        shutil.copy("parts/checkpoints/last.pt", target / "last.checkpoint")

@@ -119,3 +119,13 @@ def test_ablate_checks_all_components_and_then_all_corpora_and_reads_no_feature(
     assert late.exit_code == 2
     assert "variant 'c': schedule 'warmup': unknown parameter 'lrr'" in late.stderr  # not that of absent.h5
     assert "variant 'a': " in call(variants, "absent.h5").stderr
+
+
+def test_train_says_at_its_start_where_state_is_shared(tiny: Any) -> None:
+    corpora = [f"--data={tiny.train}", f"--dev={tiny.dev}", "--plugin=hierarchical_fixed", "--plugin=cures"]
+    small = ["--set=model.hidden_size=8", "--threads=1", "--dry-run"]
+    before = torch.get_num_threads()
+    result = CliRunner().invoke(main, ["train", *corpora, *small, "--set=phases.*.penalty=blank_mass_controller"])
+    torch.set_num_threads(before)
+    assert result.exit_code == 0, result.output
+    assert "share one penalty 'blank_mass_controller', because it is configured alike" in result.stderr

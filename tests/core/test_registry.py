@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from ctckit import ConfigError, Penalty, PluginError, Progress, Registry, plugin_host
+from ctckit.cli import main
 from ctckit.parameters import construct, parameters_of
 from ctckit.plugin_host import find_plugin, installed_plugins, load_plugins
 
@@ -184,3 +186,33 @@ def test_a_broken_neighbour_is_listed_and_never_imported(monkeypatch: pytest.Mon
     assert [source.name for source in installed_plugins()] == ["broken"]
     with pytest.raises(PluginError, match=r"plugin 'broken' \(ctckit-broken 1\.0, module_that_is_not_there\)"):
         load_plugins(["broken"])
+
+
+def declare_default(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Pretend that these plugins are declared as the installation's default, and leave the others installed."""
+    found = plugin_host._installed
+    sources = tuple(replace(source, distribution=f"dist-{source.name}") for source in installed_plugins())
+    default = tuple(source for source in sources if source.name in names)
+    monkeypatch.setattr(
+        plugin_host, "_installed", lambda group: default if group == "ctckit.default" else found(group)
+    )
+
+
+@pytest.mark.parametrize("name", ["hierarchical_adaptive", "hierarchical_multistage"])
+def test_the_default_recipe_is_what_the_installation_declares(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    declare_default(monkeypatch, name)
+    assert list(load_plugins([], with_recipe=True)[0].recipes) == [name]
+    assert list(load_plugins(["cures"], with_recipe=True)[0].recipes) == [name]
+    assert list(load_plugins(["hierarchical_fixed"], with_recipe=True)[0].recipes) == ["hierarchical_fixed"]
+    assert not load_plugins(["cures"])[0].recipes
+
+
+def test_no_default_recipe_and_several_are_said_where_one_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare_default(monkeypatch)
+    result = CliRunner().invoke(main, ["train", "--plugin=cures", "--print-config"])
+    assert result.exit_code == 2
+    assert "no plugin brings a recipe; name one that does with --plugin" in result.stderr
+    declare_default(monkeypatch, "hierarchical_adaptive", "hierarchical_multistage")
+    with pytest.raises(PluginError, match="the default recipe is claimed by dist-hierarchical_adaptive"):
+        load_plugins([], with_recipe=True)
+    assert load_plugins(["hierarchical_fixed"], with_recipe=True)[0].recipes

@@ -57,7 +57,7 @@ def stored_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dic
 
 
 def with_and_without(findings_size: bool) -> dict[str, Any]:
-    state = load_checkpoint(STORED / "last.pt")
+    state = load_checkpoint(STORED / "last.checkpoint")
     assert state["findings_size"] > 0
     if not findings_size:
         del state["findings_size"]
@@ -126,7 +126,7 @@ def test_a_name_that_is_missing_or_unknown_is_refused(record: str, change: str) 
 
 
 def test_a_checkpoint_that_lacks_a_part_says_which(stored_run: Any) -> None:
-    state = load_checkpoint(STORED / "last.pt")
+    state = load_checkpoint(STORED / "last.checkpoint")
     del state["totals"], state["rng"]
     with pytest.raises(CheckpointError, match="not a checkpoint of a run: it lacks rng, totals"):
         stored_run(state)
