@@ -20,8 +20,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
+from turns import interleaved
 
-from conftest import interleaved
 from ctckit.assemble import assemble
 from ctckit.config import nest, resolve
 from ctckit.data import FeaturePipeline, open_corpus, split_corpus

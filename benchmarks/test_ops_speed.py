@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import rivals
 import torch
+from turns import interleaved
 
-from conftest import interleaved
 from ctckit import ops
 from ctckit.ops import reference
 

@@ -303,6 +303,7 @@ def provenance(run: Recorded) -> list[tuple[str, str]]:
     found = [("Recipe", text(run.config["recipe"]))] if "recipe" in run.config else []
     reason = row.pop("ops_reason", None)
     data = row.pop("data", None)
+    row.pop("remedies", None)  # the advice is made from them
     for key, value in row.items():
         shown = text(value)
         if key == "ops" and reason:

@@ -283,8 +283,7 @@ def test_a_failure_is_that_of_this_attempt(trainings: Trainings) -> None:
 def test_a_run_that_is_begun_anew_keeps_no_rows_of_the_earlier_attempt(trainings: Trainings) -> None:
     job = trainings.job("one")
     job.folder.mkdir()
-    for name in ("history.jsonl", "findings.jsonl"):
-        (job.folder / name).write_text('{"kind": "run"}\n')
+    (job.folder / "history.jsonl").write_text('{"kind": "run"}\n')
     trainings.run("exit 1", job)
     assert not list(job.folder.glob("*.jsonl"))
 
