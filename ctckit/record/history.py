@@ -315,74 +315,77 @@ def recorded(rows: Sequence[Mapping[str, Any]], path: Path) -> Recorded:
         raise DataError(
             f"{path}, line 1: starts with a row '{rows[0]['kind']}', not 'run'; not the history of a run"
         )
-    table = described_table(rows[0].get("figures"), f"{path}, line 1")
-    epochs: dict[int, Epoch] = {}
-    events: list[Event] = []
-    samples: list[KeptSample] = []
-    tests: list[CorpusScores] = []
-    unknown: dict[str, int] = {}
-    ending: Mapping[str, Any] | None = None
+    first = _Row(rows[0], f"{path}, line 1")
+    contents = _Contents(described_table(first.values.get("figures"), first.place))
     for number, values in enumerate(rows[1:], 2):
-        row = _Row(values, f"{path}, line {number}")
-        match row.kind:
-            case "epoch":
-                epoch = Epoch.from_row(values, row.place, table)
-                epochs[epoch.epoch] = epoch
-                ending = None
-            case "finding":
-                finding = row.finding()
-                if finding.evidence.keys() >= {"clip", "target", "predicted"}:
-                    # how ctckit 0.1.0 wrote samples
-                    sides = (str(finding.evidence[side]).split() for side in ("target", "predicted"))
-                    samples.append(
-                        KeptSample(row.integer("epoch"), Sample(str(finding.evidence["clip"]), *map(tuple, sides)))
-                    )
-                else:
-                    events.append(Event("finding", row.integer("epoch"), row.text("monitor"), finding))
-            case "action":
-                events.append(row.action())
-            case "sample":
-                samples.append(
-                    KeptSample(
-                        row.integer("epoch"),
-                        Sample(row.text("clip"), row.tokens("reference"), row.tokens("hypothesis")),
-                    )
-                )
-            case "resume":
-                events.append(Event("resume", row.integer("epoch")))
-                ending = None
-            case "end":
-                ending = values
-            case "test":
-                renamed = {
-                    {"wer": "val_wer", "loss": "val_loss"}.get(key, key): item for key, item in values.items()
-                }
-                tests.append(
-                    CorpusScores(
-                        row.text("corpus"), Epoch.from_row(renamed, row.place, table), row.tokens("unknown")
-                    )
-                )
-            case kind:
-                unknown[kind] = unknown.get(kind, 0) + 1
-    ordered = tuple(epochs[number] for number in sorted(epochs))
-    config = rows[0].get("config")
+        contents.take(_Row(values, f"{path}, line {number}"))
+    epochs = tuple(contents.epochs[number] for number in sorted(contents.epochs))
+    config = first.values.get("config")
     config = config if isinstance(config, Mapping) else {}
+    apart = ("kind", "config", "dropped", "figures")
     return Recorded(
         name=path.resolve().parent.name,
-        epochs=ordered,
-        provenance={
-            key: value for key, value in rows[0].items() if key not in ("kind", "config", "dropped", "figures")
-        },
+        epochs=epochs,
+        provenance={key: value for key, value in first.values.items() if key not in apart},
         config=config,
-        dropped=_Row(rows[0], f"{path}, line 1").tokens("dropped"),
-        phases=_phases(config, ordered),
-        events=tuple(events),
-        samples=tuple(samples),
-        ending=ending,
-        tests=tuple(tests),
-        table=table,
-        unknown_rows=unknown,
+        dropped=first.tokens("dropped"),
+        phases=_phases(config, epochs),
+        events=tuple(contents.events),
+        samples=tuple(contents.samples),
+        ending=contents.ending,
+        tests=tuple(contents.tests),
+        table=contents.table,
+        unknown_rows=contents.unknown,
     )
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What the rows after the first hold, kind by kind."""
+
+    table: Mapping[str, Figure]
+    epochs: dict[int, Epoch] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    samples: list[KeptSample] = field(default_factory=list)
+    tests: list[CorpusScores] = field(default_factory=list)
+    ending: Mapping[str, Any] | None = None
+    unknown: dict[str, int] = field(default_factory=dict)
+
+    def take(self, row: _Row) -> None:
+        """Take in the next row."""
+        match row.kind:
+            case "epoch":
+                epoch = Epoch.from_row(row.values, row.place, self.table)
+                self.epochs[epoch.epoch] = epoch
+                self.ending = None
+            case "finding":
+                self._finding(row)
+            case "action":
+                self.events.append(row.action())
+            case "sample":
+                sample = Sample(row.text("clip"), row.tokens("reference"), row.tokens("hypothesis"))
+                self.samples.append(KeptSample(row.integer("epoch"), sample))
+            case "resume":
+                self.events.append(Event("resume", row.integer("epoch")))
+                self.ending = None
+            case "end":
+                self.ending = row.values
+            case "test":
+                names = {"wer": "val_wer", "loss": "val_loss"}
+                renamed = {names.get(key, key): value for key, value in row.values.items()}
+                scores = Epoch.from_row(renamed, row.place, self.table)
+                self.tests.append(CorpusScores(row.text("corpus"), scores, row.tokens("unknown")))
+            case kind:
+                self.unknown[kind] = self.unknown.get(kind, 0) + 1
+
+    def _finding(self, row: _Row) -> None:
+        finding, epoch = row.finding(), row.integer("epoch")
+        if not finding.evidence.keys() >= {"clip", "target", "predicted"}:
+            self.events.append(Event("finding", epoch, row.text("monitor"), finding))
+            return
+        # how ctckit 0.1.0 wrote samples
+        wanted, got = (tuple(str(finding.evidence[side]).split()) for side in ("target", "predicted"))
+        self.samples.append(KeptSample(epoch, Sample(str(finding.evidence["clip"]), wanted, got)))
 
 
 def _phases(config: Mapping[str, Any], epochs: Sequence[Epoch]) -> tuple[PhaseSpan, ...]:
