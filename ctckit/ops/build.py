@@ -7,7 +7,6 @@ path. The library uses torch's stable ABI alone, so one build serves every Pytho
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import os
@@ -74,8 +73,10 @@ def find_compiler(environment: Mapping[str, str] = os.environ) -> str:
     """The C++ compiler: CXX, else c++, g++ or clang++.
 
     Raises:
-        BuildError: There is none, or CXX names one that does not exist.
+        BuildError: There is none, or CXX names one that does not exist, or none would do on this system.
     """
+    if sys.platform not in ("linux", "darwin"):
+        raise BuildError(f"kernels are built on Linux and macOS, not on {sys.platform}")
     wanted = environment.get("CXX")
     for name in [wanted] if wanted else ["c++", "g++", "clang++"]:
         path = shutil.which(name.split()[0], path=environment.get("PATH"))
@@ -180,8 +181,6 @@ def build(output: Path, environment: Mapping[str, str] = os.environ) -> None:
     Raises:
         BuildError: Something is missing, or the compiler refused; the message then names the log.
     """
-    if sys.platform not in ("linux", "darwin"):
-        raise BuildError(f"kernels are built on Linux and macOS, not on {sys.platform}")
     commands = _commands(environment)
     output.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="build-", dir=output.parent))
@@ -240,6 +239,8 @@ def build_key(environment: Mapping[str, str] = os.environ) -> str:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
+    import fcntl  # there is none on Windows, which only runs the reference
+
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)  # released when the file is closed, even by a crash
         yield
