@@ -34,7 +34,9 @@ class BuildKernels(build_ext):
                 raise
             self.warn(f"{error}; ctckit will run its reference in plain torch")
             return
-        kernels.build(Path(self.get_ext_fullpath(ext.name)).resolve())
+        # A wheel may meet any torch. A checkout has the one that is here.
+        environment = kernels.for_installed_torch() if self.editable_mode else os.environ
+        kernels.build(Path(self.get_ext_fullpath(ext.name)).resolve(), environment)
 
 
 class AnyPython(bdist_wheel):

@@ -251,16 +251,20 @@ def torch_has_cuda() -> bool:
     return re.search(r"^cuda\b.*= *['\"]", (_torch_root() / "version.py").read_text(), re.MULTILINE) is not None
 
 
-def cached_library(environment: Mapping[str, str] = os.environ) -> Path:
-    """The library for these sources and flags, compiled now if no process has done so before.
+def for_installed_torch(environment: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """The environment of a library that only this torch will load: without CUDA in it, CTCKIT_CUDA=auto means 0."""
+    if environment.get("CTCKIT_CUDA", "auto") == "auto" and not torch_has_cuda():
+        return {**environment, "CTCKIT_CUDA": "0"}
+    return environment
 
-    It is for the torch that is installed here: without CUDA in that torch, CTCKIT_CUDA=auto means 0.
+
+def cached_library(environment: Mapping[str, str] = os.environ) -> Path:
+    """The library for these sources and flags and `for_installed_torch`, compiled now if no process has done so.
 
     Raises:
         BuildError: As `build`.
     """
-    if environment.get("CTCKIT_CUDA", "auto") == "auto" and not torch_has_cuda():
-        environment = {**environment, "CTCKIT_CUDA": "0"}
+    environment = for_installed_torch(environment)
     folder = cache_folder(environment) / f"kernels-{build_key(environment)}"
     library = folder / LIBRARY
     if not library.exists():

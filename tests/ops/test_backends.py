@@ -179,6 +179,7 @@ def test_the_reference_runs_where_nothing_can_be_built():
     program = """
 import sys
 sys.modules["fcntl"] = None
+import torch
 import ctckit.assemble
 from ctckit import ops
 from ctckit.ops import build
