@@ -245,7 +245,7 @@ int64_t gather(const Pool& pool, const View& logits, const Shape& shape, const i
   const int64_t width = targets.S + 1;
   FirstBad bad;
   share(pool, order.size(), rows_to_read(pool, order), [&](Chunks& chunks) {
-    const RowReader<T> rows(logits, shape.C);
+    RowReader<T> rows(logits, shape.C, order);
     order.each(chunks, [&](int64_t t, int64_t b) {
       R* norm_out = norms + 2 * (t * shape.B + b);
       R* out = columns + (b * shape.T + t) * width;
@@ -314,8 +314,8 @@ void ctc_loss_backward(const Pool& pool, const Working<T>* grad_losses, const Vi
   const Order order(grad, shape);
   const int64_t width = targets.S + 1;
   share(pool, order.size(), rows_to_write<T>(pool, order, shape.C), [&](Chunks& chunks) {
-    const RowReader<T> rows(logits, shape.C);
-    const RowWriter<T> writer(grad, shape.C);
+    RowReader<T> rows(logits, shape.C, order);
+    RowWriter<T> writer(grad, shape.C, order);
     const Scratch<R> taken(shape.C);
     for (int64_t c = 0; c < shape.C; ++c) taken[c] = 0;
     order.each(chunks, [&](int64_t t, int64_t b) {
@@ -323,7 +323,7 @@ void ctc_loss_backward(const Pool& pool, const Working<T>* grad_losses, const Vi
       const R* norm = norms + 2 * (t * shape.B + b);
       if (t >= lengths[b] || losses[b] == kInfinity<R>) {
         memset(out, 0, sizeof(T) * shape.C);
-        writer.done(t, b);
+        writer.done();
         return;
       }
       const T* row = rows.row(t, b);
@@ -345,7 +345,7 @@ void ctc_loss_backward(const Pool& pool, const Working<T>* grad_losses, const Vi
       }
       store_one(out, exp_one(load_one(row) + norm_shift - top) * scale - gamma[0] * grad_losses[b]);
       for (int64_t u = 0; u < U; ++u) taken[labels[u]] = 0;
-      writer.done(t, b);
+      writer.done();
     });
   });
 }

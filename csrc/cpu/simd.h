@@ -11,6 +11,8 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define CTCKIT_INLINE inline __attribute__((always_inline))
@@ -183,15 +185,37 @@ CTCKIT_INLINE Float16 narrow_to_float16(float value) {
 
 CTCKIT_INLINE Vec<float> load(const float* from) { return load_raw<Vec<float>>(from); }
 CTCKIT_INLINE Vec<double> load(const double* from) { return load_raw<Vec<double>>(from); }
-CTCKIT_INLINE Vec<float> load(const BFloat16* from) {
-  const auto bits = __builtin_convertvector(load_raw<HalfVec>(from), WordVec);
-  return bit_cast<Vec<float>>(bits << 16);
+// 16-bit words to 32 bits and back, for words that fit. Compilers split the conversions of their vector extensions.
+CTCKIT_INLINE WordVec widen_words(const void* from) {
+#if defined(__AVX512F__)
+  return bit_cast<WordVec>(_mm512_cvtepu16_epi32(load_raw<__m256i>(from)));
+#elif defined(__AVX2__)
+  return bit_cast<WordVec>(_mm256_cvtepu16_epi32(load_raw<__m128i>(from)));
+#else
+  return __builtin_convertvector(load_raw<HalfVec>(from), WordVec);
+#endif
 }
+CTCKIT_INLINE void store_words(void* to, WordVec words) {
+#if defined(__AVX512F__)
+  const auto half = _mm512_cvtepi32_epi16(bit_cast<__m512i>(words));
+#elif defined(__AVX2__)
+  const __m256i wide = bit_cast<__m256i>(words);
+  // Packing works in halves of 128 bits; the permutation brings both results together.
+  const auto half = _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(wide, wide), 0x08));
+#else
+  const auto half = __builtin_convertvector(words, HalfVec);
+#endif
+  memcpy(to, &half, sizeof(half));
+}
+
+CTCKIT_INLINE Vec<float> load(const BFloat16* from) { return bit_cast<Vec<float>>(widen_words(from) << 16); }
 CTCKIT_INLINE Vec<float> load(const Float16* from) {
 #if defined(__AVX512F__)
   return _mm512_cvtph_ps(load_raw<__m256i>(from));
 #elif defined(__AVX2__) && defined(__F16C__)
   return _mm256_cvtph_ps(load_raw<__m128i>(from));
+#elif defined(__aarch64__)
+  return bit_cast<Vec<float>>(vcvt_f32_f16(load_raw<float16x4_t>(from)));
 #else
   Vec<float> v;
   for (int i = 0; i < kLanes<float>; ++i) v[i] = widen(from[i]);
@@ -204,9 +228,7 @@ CTCKIT_INLINE void store(double* to, Vec<double> v) { memcpy(to, &v, sizeof(v));
 CTCKIT_INLINE void store(BFloat16* to, Vec<float> v) {
   const WordVec bits = bit_cast<WordVec>(v);
   const WordVec even = bits + 0x7fffu + (bits >> 16 & 1u);
-  const auto rounded = v == v ? even : bits | 0x400000u;  // a NaN stays one
-  const auto half = __builtin_convertvector(bit_cast<WordVec>(rounded) >> 16, HalfVec);
-  memcpy(to, &half, sizeof(half));
+  store_words(to, (even | bit_cast<WordVec>(v != v)) >> 16);  // a NaN stays one
 }
 CTCKIT_INLINE void store(Float16* to, Vec<float> v) {
 #if defined(__AVX512F__)
@@ -214,6 +236,9 @@ CTCKIT_INLINE void store(Float16* to, Vec<float> v) {
   memcpy(to, &half, sizeof(half));
 #elif defined(__AVX2__) && defined(__F16C__)
   const __m128i half = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  memcpy(to, &half, sizeof(half));
+#elif defined(__aarch64__)
+  const float16x4_t half = vcvt_f16_f32(bit_cast<float32x4_t>(v));
   memcpy(to, &half, sizeof(half));
 #else
   for (int i = 0; i < kLanes<float>; ++i) to[i] = narrow_to_float16(v[i]);
@@ -291,23 +316,24 @@ CTCKIT_INLINE Vec<double> exp_nonpositive(Vec<double> x) {
   return x < -708.0 ? Vec<double>{} : value;
 }
 
-// exp(x) for x <= 0 as a term of a sum that is at least 1: relative error 1e-7 * (1 + |x|), which the term's own
-// size outweighs; -inf may come out as 2^-126. Two multiply-adds fewer than exp_nonpositive.
+// exp(x) for x <= 0 as a term of a sum that is at least 1: relative error 1.5e-7 * (1 + |x|), which the term's own
+// size outweighs; exactly 1 at 0, so that a frame without any doubt costs nothing however many there are; -inf may
+// come out as 2^-126. Two multiply-adds fewer than exp_nonpositive. 2^f by Lawson's minimax fit of relative error.
 CTCKIT_INLINE Vec<float> exp_term(Vec<float> x) {
   // The bound keeps -inf finite. A NaN passes through it.
   const Vec<float> y = maximum(splat(-126.0f), x * 1.44269504f);
-  Vec<float> p = splat(0.00132764492f);
+  Vec<float> p = splat(0.00132647285f);
 #if defined(__AVX512F__)
   const Vec<float> n = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
   const Vec<float> n = nearest(y);
 #endif
   const Vec<float> f = y - n;
-  p = p * f + 0.00967556424f;
-  p = p * f + 0.0555071346f;
-  p = p * f + 0.240221187f;
-  p = p * f + 0.693146944f;
-  p = p * f + 1.00000012f;
+  p = p * f + 0.00967151299f;
+  p = p * f + 0.0555073358f;
+  p = p * f + 0.240222424f;
+  p = p * f + 0.693147004f;
+  p = p * f + 1.0f;
 #if defined(__AVX512F__)
   return _mm512_scalef_ps(p, n);
 #else

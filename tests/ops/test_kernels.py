@@ -12,7 +12,7 @@ from ctckit import ops
 from ctckit.ops import reference
 
 from .closeness import assert_right, magnitude_of
-from .problems import DTYPES, make, problems
+from .problems import DTYPES, LAYOUTS, make, problems, with_layout
 
 OPS = torch.ops.ctckit
 EXAMPLES = settings(max_examples=100, deadline=None)
@@ -149,6 +149,26 @@ def test_large_shapes(dtype, shape):
         torch.testing.assert_close(got.double(), truth.double(), rtol=2e-6, atol=1e-5)
     for got, truth in zip(OPS.align(logits, *rest), reference.align(wide(logits), *rest), strict=True):
         torch.testing.assert_close(got.double(), truth.double(), rtol=2e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(150, 3, 45), (64, 2, 66), (33, 70, 17)])
+def test_strides_change_no_bit(shape, dtype):
+    """Tiles of strided rows, whole and cut by the ends of utterances and chunks, hold the rows."""
+    logits, *rest = make(shape=shape, width=6, dtype=dtype, shift=-0.7)
+    weights = torch.ones(shape[1], dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+
+    def results(logits):
+        log_probs, *path = OPS.penalized_log_softmax_with_path(logits, rest[1], -0.7)
+        loss = OPS.ctc_loss(logits, *rest, False, True)
+        gradient = OPS.ctc_loss_backward(weights, logits, *rest[:-1], *loss, -0.7)
+        back = OPS.penalized_log_softmax_backward(logits, log_probs)
+        return [log_probs, *path, *loss, gradient, back, *OPS.frame_stats(logits, rest[1]), *OPS.align(logits, *rest)]
+
+    plain = results(logits)
+    for layout in LAYOUTS[1:]:
+        for one, other in zip(plain, results(with_layout(logits, layout)), strict=True):
+            assert torch.equal(one, other), layout
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
