@@ -143,7 +143,7 @@ std::tuple<Tensor, Tensor, Tensor> ctc_loss(const Tensor& logits, const Tensor& 
   const Tensor norms = make(logits, {shape.T, shape.B, 2}, working);
   const Tensor occupancy = make(logits, {shape.B, shape.T, checked.S + 1}, working);
   report(kernels().ctc_loss(torch_threads(), view, shape, frames.data(), checked.view(), shift, path_domain,
-                            with_gradient, losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr()),
+                            with_gradient, losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr(), nullptr, nullptr),
          shape.T);
   if (with_gradient) return {losses, norms, occupancy};
   return {losses, make(logits, {0}, working), make(logits, {0}, working)};
@@ -165,7 +165,7 @@ Tensor ctc_loss_backward(const Tensor& grad_losses, const Tensor& logits, const 
   const Tensor grad = large_output(logits);
   kernels().ctc_loss_backward(torch_threads(), weights.data_ptr(), view_of(logits), shape, frames.data(),
                               checked.view(), losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr(), norm_shift,
-                              view_of(grad));
+                              nullptr, nullptr, view_of(grad));
   return grad;
 }
 

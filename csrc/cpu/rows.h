@@ -120,6 +120,52 @@ class Scratch {
   T* data_;
 };
 
+// A scratch array that its thread keeps for the next one, up to a size: fresh memory costs more than the dynamic
+// programme on it.
+template <class T>
+class Reused {
+ public:
+  explicit Reused(int64_t size) : block_{nullptr, sizeof(T) * (size + 1)} {
+    Block& kept = mine().block;
+    if (kept.size >= block_.size) {
+      block_ = kept;
+      kept = {nullptr, 0};
+    } else {
+      block_.data = ::operator new(block_.size, kAlignment);
+    }
+  }
+  ~Reused() {
+    Block& kept = mine().block;
+    if (block_.size > kept.size && block_.size <= kMost) {
+      const Block smaller = kept;
+      kept = block_;
+      block_ = smaller;
+    }
+    ::operator delete(block_.data, kAlignment);
+  }
+  Reused(const Reused&) = delete;
+  Reused& operator=(const Reused&) = delete;
+  T* get() const { return static_cast<T*>(block_.data); }
+
+ private:
+  static constexpr std::align_val_t kAlignment{64};
+  static constexpr size_t kMost = size_t{1} << 25;
+  struct Block {
+    void* data;
+    size_t size;
+  };
+  struct Owner {
+    Block block{nullptr, 0};
+    ~Owner() { ::operator delete(block.data, kAlignment); }
+  };
+  static Owner& mine() {
+    static thread_local Owner owner;
+    return owner;
+  }
+
+  Block block_;
+};
+
 template <class T>
 T* address(const View& view, int64_t t, int64_t b) {
   return static_cast<T*>(view.data) + t * view.stride_t + b * view.stride_b;

@@ -85,10 +85,34 @@ CTCKIT_INLINE V maximum(V a, V b) {
 #if defined(__AVX512F__)
 CTCKIT_INLINE Vec<float> maximum(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
 CTCKIT_INLINE Vec<double> maximum(Vec<double> a, Vec<double> b) { return _mm512_max_pd(a, b); }
+CTCKIT_INLINE Vec<double> minimum(Vec<double> a, Vec<double> b) { return _mm512_min_pd(a, b); }
 #elif defined(__AVX2__)
 CTCKIT_INLINE Vec<float> maximum(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
 CTCKIT_INLINE Vec<double> maximum(Vec<double> a, Vec<double> b) { return _mm256_max_pd(a, b); }
+CTCKIT_INLINE Vec<double> minimum(Vec<double> a, Vec<double> b) { return _mm256_min_pd(a, b); }
+#else
+CTCKIT_INLINE Vec<double> minimum(Vec<double> a, Vec<double> b) { return a < b ? a : b; }
 #endif
+
+// The lanes one place on, behind the last one of the vector before, and one place back, before the first of the next.
+CTCKIT_INLINE Vec<double> lanes_before(Vec<double> v, Vec<double> previous) {
+#if defined(__AVX512F__)
+  return _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(v), _mm512_castpd_si512(previous), 7));
+#elif defined(__AVX2__)
+  return _mm256_shuffle_pd(_mm256_permute2f128_pd(previous, v, 0x21), v, 0x5);
+#else
+  return Vec<double>{previous[1], v[0]};
+#endif
+}
+CTCKIT_INLINE Vec<double> lanes_after(Vec<double> v, Vec<double> next) {
+#if defined(__AVX512F__)
+  return _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(next), _mm512_castpd_si512(v), 1));
+#elif defined(__AVX2__)
+  return _mm256_shuffle_pd(v, _mm256_permute2f128_pd(v, next, 0x21), 0x5);
+#else
+  return Vec<double>{v[1], next[0]};
+#endif
+}
 
 struct Add {
   template <class V>
@@ -223,6 +247,12 @@ CTCKIT_INLINE Vec<float> load(const Float16* from) {
 #endif
 }
 
+// As many floats as there are lanes of double.
+CTCKIT_INLINE Vec<double> load_wide(const float* from) {
+  return __builtin_convertvector((load_raw<Vec<float, kLanes<double>>>(from)), Vec<double>);
+}
+CTCKIT_INLINE Vec<double> load_wide(const double* from) { return load(from); }
+
 CTCKIT_INLINE void store(float* to, Vec<float> v) { memcpy(to, &v, sizeof(v)); }
 CTCKIT_INLINE void store(double* to, Vec<double> v) { memcpy(to, &v, sizeof(v)); }
 CTCKIT_INLINE void store(BFloat16* to, Vec<float> v) {
@@ -282,11 +312,16 @@ CTCKIT_INLINE Vec<float> exp_reduced(Vec<float> r) {
   p = p * r + 1.0f;
   return p * r + 1.0f;
 }
+// `fine`: else 7e-12, for numbers that come from float32.
+template <bool fine = true>
 CTCKIT_INLINE Vec<double> exp_reduced(Vec<double> r) {
-  Vec<double> p = splat(1.0 / 479001600);
-  p = p * r + 1.0 / 39916800;
-  p = p * r + 1.0 / 3628800;
-  p = p * r + 1.0 / 362880;
+  Vec<double> p = splat(1.0 / 362880);
+  if constexpr (fine) {
+    p = splat(1.0 / 479001600);
+    p = p * r + 1.0 / 39916800;
+    p = p * r + 1.0 / 3628800;
+    p = p * r + 1.0 / 362880;
+  }
   p = p * r + 1.0 / 40320;
   p = p * r + 1.0 / 5040;
   p = p * r + 1.0 / 720;
@@ -310,9 +345,10 @@ CTCKIT_INLINE Vec<float> exp_nonpositive(Vec<float> x) {
   return x < -87.33f ? Vec<float>{} : value;
 #endif
 }
+template <bool fine = true>
 CTCKIT_INLINE Vec<double> exp_nonpositive(Vec<double> x) {
   const Vec<double> n = nearest(x * 1.4426950408889634);
-  const Vec<double> value = exp_reduced((x - n * 0.6931471803691238) - n * 1.9082149292705877e-10) * power_of_two(n);
+  const Vec<double> value = exp_reduced<fine>((x - n * 0.6931471803691238) - n * 1.9082149292705877e-10) * power_of_two(n);
   return x < -708.0 ? Vec<double>{} : value;
 }
 
