@@ -112,8 +112,10 @@ int64_t ctc_loss(const Pool& pool, const View& logits, const Shape& shape, const
         return;
       }
       clip.entropy = entropies + b;
-      clip.covariance = covariance + b * size;
-      memset(clip.covariance, 0, with_gradient ? sizeof(R) * size : 0);
+      if (with_gradient) {
+        clip.covariance = covariance + b * size;
+        memset(clip.covariance, 0, sizeof(R) * size);
+      }
       solve_safely<true>(clip);
     });
   });

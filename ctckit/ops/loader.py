@@ -65,10 +65,11 @@ def load() -> Backend:
     with_cuda = _has_cuda(library)
     if choice == "cuda" and not with_cuda:
         raise ConfigError("CTCKIT_OPS=cuda: the library was built without nvcc; rebuild with CTCKIT_CUDA=1")
-    if not with_cuda:
-        registration.register_reference("CUDA")
+    registration.register_reference("CUDA", *([registration.NOT_ON_CUDA] if with_cuda else []))
     runs_cuda = with_cuda and choice != "cpu" and torch.cuda.is_available()
-    devices = "CPU and CUDA kernels" if with_cuda else "CPU kernels (CUDA tensors take the reference)"
+    devices = "CPU kernels (CUDA tensors take the reference)"
+    if with_cuda:
+        devices = f"CPU and CUDA kernels (CUDA tensors take the reference in {', '.join(registration.NOT_ON_CUDA)})"
     return Backend(
         "cuda" if runs_cuda else "cpu",
         f"CTCKIT_OPS={choice}: {devices}, {story}.",

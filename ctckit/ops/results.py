@@ -59,6 +59,15 @@ class Alignment(NamedTuple):
     """Log-probability of the path in nats; -inf where no path exists."""
 
 
+class LossWithEntropy(NamedTuple):
+    """CTC losses and how undecided the alignment is."""
+
+    losses_B: Tensor
+    """In nats; inf where no path exists."""
+    entropies_B: Tensor
+    """Entropy, in nats, of the distribution over the paths of the targets; 0 where there is one path or none."""
+
+
 class Backend(NamedTuple):
     """Which kernels run, and why."""
 

@@ -3,12 +3,12 @@
 The tolerance is what the kernel's own arithmetic explains, in three parts.
 
 1. Rounding of the result, relative to it and to ``scale``: how many terms of size 1 were summed on the way (an
-   exponential or a logarithm is good to some 1e-7 in float32). ``_RESULT`` has a few units in the last place of each
-   type.
-2. Cancellation. A log-probability is ``(logit + shift - maximum) - log(sum)``: each step rounds a number as large as
-   the logits, whatever is left of it at the end. A rounding costs at most ``unit * magnitude``, and there are
-   ``_ROUNDINGS`` of them: shift added, maximum subtracted, logarithm subtracted, and the same number once more where
-   it serves as maximum. ``magnitude`` is `magnitude_of` the problem, times the frames where frames are summed.
+   exponential or a logarithm is good to some 1e-7 in float32). ``_RESULT`` has a few units in the last place of
+   each type.
+2. Cancellation. A log-probability is ``(logit + shift - maximum) - log(sum)``: each step rounds a number as large
+   as the logits, whatever is left of it at the end. A rounding costs at most ``unit * magnitude``, and there are
+   ``_ROUNDINGS`` of them: shift added, maximum subtracted, logarithm subtracted, and the same number once more
+   where it serves as maximum. ``magnitude`` is `magnitude_of` the problem, times the frames where they are summed.
 3. The truth's own error. It is float64, not exact, and where the kernel is float64 too nothing else is left: sums
    over frames round at ``unit(float64) * summed``, ``summed`` being the largest partial sum times how many follow.
 """
@@ -45,7 +45,9 @@ def assert_right(
         return
     assert kernel.shape == truth.shape, name
     special = ~torch.isfinite(truth)
-    assert torch.equal(kernel[special].double(), truth[special]), f"{name}: {kernel[special]} is not {truth[special]}"
+    assert torch.equal(kernel[special].double(), truth[special]), (
+        f"{name}: {kernel[special]} is not {truth[special]}"
+    )
     # Beyond the largest number of its type a result is infinite; on which side of that edge it falls is rounding.
     edge = torch.finfo(kernel.dtype).max
     got, own, want = (

@@ -86,8 +86,8 @@ def test_ctc_loss(problem, path_domain):
     frames, magnitude = len(logits), magnitude_of(logits, shift)
     assert_right("losses", got[0], own[0], truth[0], scale=1.0 + frames, magnitude=frames * magnitude)
     finite = truth[0] < torch.inf
-    # Occupancies come from float64 alone, and from no row norm. The truth's log-alphas and log-betas are as large as
-    # frames times the logits, and each frame rounds them once more; an error of them is a relative one of occupancies.
+    # Occupancies come from float64 alone, and from no row norm. The truth's log-alphas and log-betas are as large
+    # as frames times the logits, and each frame rounds them once more; an error of theirs is a relative one here.
     summed = frames**2 * magnitude
     assert_right("occupancy", got[2][finite], own[2][finite], truth[2][finite], summed=summed)
     without = OPS.ctc_loss(logits, *rest[:-1], False)
@@ -104,6 +104,58 @@ def test_ctc_loss(problem, path_domain):
     assert_right("gradient", gradient, own_gradient, true_gradient, magnitude=magnitude, summed=summed)
     assert gradient.stride() == torch.empty_like(logits).stride()
     assert not gradient[:, ~finite].any()
+
+
+@EXAMPLES
+@given(problems(), st.booleans())
+def test_ctc_loss_with_entropy(problem, path_domain):
+    logits, targets, lengths, target_lengths, shift = problem
+    rest = (targets, lengths, target_lengths, shift, path_domain, True)
+    got, own = OPS.ctc_loss_with_entropy(logits, *rest), reference.ctc_loss_with_entropy(logits, *rest)
+    truth = reference.ctc_loss_with_entropy(wide(logits), *rest)
+    for one, other in zip(OPS.ctc_loss(logits, *rest), (got[0], got[2], got[3]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+    # An entropy is a difference of numbers as large as the frames times the logits; covariances as the occupancies.
+    frames, magnitude = len(logits), magnitude_of(logits, shift)
+    summed = frames**2 * magnitude
+    assert_right("entropies", got[1], own[1], truth[1], scale=1.0 + frames, summed=summed)
+    finite = truth[0] < torch.inf
+    # Costs around their mean are nats of entropy, a few a frame.
+    assert_right("covariance", got[4][finite], own[4][finite], truth[4][finite], scale=1.0 + frames, summed=summed)
+    assert not got[4][~finite].any()
+    assert torch.equal(OPS.ctc_loss_with_entropy(logits, *rest[:-1], False)[1], got[1])
+
+    weights = torch.rand(2, logits.shape[1], generator=torch.Generator().manual_seed(2)).to(got[0].dtype)
+    weights[0] *= torch.arange(logits.shape[1]) % 2  # some utterances for their entropy alone
+    arguments = (targets, lengths, target_lengths)
+    norm_shift = 0.0 if path_domain else shift
+    gradient, own_gradient, true_gradient = (
+        op(*weights.to(saved[0].dtype), x, *arguments, saved[0], *saved[2:], norm_shift)
+        for op, x, saved in (
+            (OPS.ctc_loss_with_entropy_backward, logits, got),
+            (reference.ctc_loss_with_entropy_backward, logits, own),
+            (reference.ctc_loss_with_entropy_backward, wide(logits), truth),
+        )
+    )
+    assert_right(
+        "gradient", gradient, own_gradient, true_gradient, scale=1.0 + frames, magnitude=magnitude, summed=summed
+    )
+
+
+def test_the_programme_survives_what_plain_doubles_do_not():
+    """Labels that come late and then at once: the mass is in states that were below 2^-1022 of the largest."""
+    frames, width = 400, 60
+    logits = torch.zeros(frames, 2, width + 1, dtype=torch.float64)
+    logits[: frames // 2, :, 0] = 30.0
+    logits[frames // 2 :, :, 1:] = 30.0
+    logits[:, 1] += torch.randn(frames, width + 1, generator=torch.Generator().manual_seed(0)).double() * 40
+    targets = torch.arange(1, width + 1).expand(2, width)
+    rest = (targets, torch.tensor([frames, frames]), torch.tensor([width, width]))
+    got, truth = (
+        op(logits, *rest, 0.0, False, True) for op in (OPS.ctc_loss_with_entropy, reference.ctc_loss_with_entropy)
+    )
+    for one, other in zip(got, truth, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 @EXAMPLES
@@ -163,7 +215,15 @@ def test_strides_change_no_bit(shape, dtype):
         loss = OPS.ctc_loss(logits, *rest, False, True)
         gradient = OPS.ctc_loss_backward(weights, logits, *rest[:-1], *loss, -0.7)
         back = OPS.penalized_log_softmax_backward(logits, log_probs)
-        return [log_probs, *path, *loss, gradient, back, *OPS.frame_stats(logits, rest[1]), *OPS.align(logits, *rest)]
+        return [
+            log_probs,
+            *path,
+            *loss,
+            gradient,
+            back,
+            *OPS.frame_stats(logits, rest[1]),
+            *OPS.align(logits, *rest),
+        ]
 
     plain = results(logits)
     for layout in LAYOUTS[1:]:
