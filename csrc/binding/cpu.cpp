@@ -7,6 +7,7 @@
 
 #include "../cpu/kernels.h"
 #include "checks.h"
+#include "ops.h"
 #include "tensors.h"
 
 namespace ctckit {
@@ -244,16 +245,8 @@ std::tuple<Tensor, Tensor> sweep(const Tensor& best, const Tensor& best_logit, c
 }  // namespace
 }  // namespace ctckit
 
+#define CTCKIT_IMPLEMENT(name) m.impl(#name, TORCH_BOX(&ctckit::name));
 STABLE_TORCH_LIBRARY_IMPL(ctckit, CPU, m) {
-  m.impl("frame_stats", TORCH_BOX(&ctckit::frame_stats));
-  m.impl("greedy", TORCH_BOX(&ctckit::greedy));
-  m.impl("penalized_log_softmax", TORCH_BOX(&ctckit::penalized_log_softmax));
-  m.impl("penalized_log_softmax_backward", TORCH_BOX(&ctckit::penalized_log_softmax_backward));
-  m.impl("penalized_log_softmax_with_path", TORCH_BOX(&ctckit::penalized_log_softmax_with_path));
-  m.impl("ctc_loss", TORCH_BOX(&ctckit::ctc_loss));
-  m.impl("ctc_loss_backward", TORCH_BOX(&ctckit::ctc_loss_backward));
-  m.impl("ctc_loss_with_entropy", TORCH_BOX(&ctckit::ctc_loss_with_entropy));
-  m.impl("ctc_loss_with_entropy_backward", TORCH_BOX(&ctckit::ctc_loss_with_entropy_backward));
-  m.impl("align", TORCH_BOX(&ctckit::align));
-  m.impl("sweep", TORCH_BOX(&ctckit::sweep));
+  CTCKIT_EACH_OP(CTCKIT_IMPLEMENT)
+  CTCKIT_EACH_OP_ON_CPU_ALONE(CTCKIT_IMPLEMENT)
 }

@@ -98,7 +98,7 @@ int64_t ctc_loss(const Pool& pool, const View& logits, const Shape& shape, const
   if (bad >= 0) return bad;
   const int64_t width = targets.S + 1, size = shape.T * width;
   share(pool, shape.B, 1, [&](Chunks& chunks) {
-    const NoSubnormals no_subnormals;
+    [[maybe_unused]] const NoSubnormals no_subnormals;
     chunks.each([&](int64_t b) {
       const int64_t used = lengths[b] * width;
       R* const columns = occupancy + b * size;

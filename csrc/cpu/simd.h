@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../core/working.h"
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -171,17 +173,6 @@ struct BFloat16 {
 struct Float16 {
   uint16_t bits;
 };
-
-template <class T>
-struct WorkingOf {
-  using type = float;
-};
-template <>
-struct WorkingOf<double> {
-  using type = double;
-};
-template <class T>
-using Working = typename WorkingOf<T>::type;
 
 using HalfVec = uint16_t __attribute__((vector_size(kLanes<float> * 2)));
 using WordVec = uint32_t __attribute__((vector_size(kBytes)));

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ctckit.ops import checks, loader
 from ctckit.ops.reference import real_frames
-from ctckit.ops.results import Alignment, Backend, Domain, FrameStats, GreedyPaths, LossWithEntropy
+from ctckit.ops.results import Alignment, Backend, FrameStats, GreedyPaths, LossWithEntropy
+from ctckit.types import Domain
 
 __all__ = [
     "Alignment",

@@ -29,10 +29,23 @@ def _has_cuda(library: ctypes.CDLL) -> bool:
     return hasattr(library, "ctckit_has_cuda")
 
 
-def _reference(reason: str) -> Backend:
+def _reference(reason: str, otherwise: str) -> Backend:
     for key in ("CPU", "CUDA"):
         registration.register_reference(key)
-    return Backend("reference", reason, "none", "none")
+    return Backend("reference", reason, "none", "none", otherwise)
+
+
+def _otherwise(choice: str, with_cuda: bool) -> str:
+    """What a user of the compiled kernels would do for other ones."""
+    if not torch.version.cuda:
+        return "CUDA kernels need a torch built for CUDA; CTCKIT_OPS=reference runs plain torch."
+    if not with_cuda:
+        return "CUDA kernels need nvcc, on the PATH or under CUDA_HOME, when the library is built (CTCKIT_CUDA=1)."
+    if not torch.cuda.is_available():
+        return "CUDA kernels are there and run once torch sees a device; CTCKIT_OPS=reference runs plain torch."
+    if choice == "cpu":
+        return "CTCKIT_OPS=auto runs the CUDA kernels on CUDA tensors."
+    return "CTCKIT_OPS=reference runs plain torch."
 
 
 @functools.cache
@@ -47,7 +60,7 @@ def load() -> Backend:
     if choice not in _CHOICES:
         raise ConfigError(f"CTCKIT_OPS={choice} is not one of {', '.join(_CHOICES)}")
     if choice == "reference":
-        return _reference("CTCKIT_OPS=reference asks for the reference in plain torch.")
+        return _reference("CTCKIT_OPS=reference asks for the reference in plain torch.", "CTCKIT_OPS=auto.")
     if choice == "cuda" and not torch.cuda.is_available():
         raise ConfigError("CTCKIT_OPS=cuda: torch sees no CUDA device; use auto or cpu")
     try:
@@ -56,7 +69,7 @@ def load() -> Backend:
         if choice != "auto":
             raise ConfigError(f"CTCKIT_OPS={choice}: {error}; use auto or reference") from error
         print(f"ctckit: running the reference in plain torch: {error}", file=sys.stderr)  # noqa: T201
-        return _reference(f"The kernels cannot be compiled: {error}.")
+        return _reference(f"The kernels cannot be compiled: {error}.", "A C++ compiler (see CXX) and ninja.")
     torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     library = ctypes.CDLL(str(path))
     isa = _isa(library)
@@ -75,6 +88,7 @@ def load() -> Backend:
         f"CTCKIT_OPS={choice}: {devices}, {story}.",
         isa,
         version().decode().partition(":")[2],
+        _otherwise(choice, with_cuda),
     )
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ctckit import ops
 from ctckit.ops import build
@@ -190,3 +191,12 @@ print(ops.backend().name, ops.greedy(torch.zeros(3, 1, 2), torch.tensor([3])).co
     done = run(program)
     assert done.stdout.split() == ["reference", "[0]"], done.stderr
     assert "kernels are built on Linux and macOS, not on win32" in done.stderr
+
+
+def test_every_choice_says_what_would_change_it():
+    show = "from ctckit import ops; print(ops.backend().otherwise)"
+    assert "CTCKIT_OPS=auto" in run(show, CTCKIT_OPS="reference").stdout
+    wanted = "CUDA" if torch.version.cuda else "CUDA kernels need a torch built for CUDA"
+    assert run(show, CTCKIT_OPS="auto").stdout.startswith(wanted)
+    broken = "import ctckit.ops.build as b; b.matches_sources = lambda path: False; " + show
+    assert "C++ compiler" in run(broken, CXX="no-such-compiler").stdout
