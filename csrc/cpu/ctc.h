@@ -103,7 +103,7 @@ int64_t ctc_loss(const Pool& pool, const View& logits, const Shape& shape, const
       const int64_t used = lengths[b] * width;
       R* const columns = occupancy + b * size;
       const Reused<R> copy(used + kD);  // the occupancies take the place of the columns
-      memcpy(copy.get(), columns, sizeof(R) * used);
+      if (used > 0) memcpy(copy.get(), columns, sizeof(R) * used);
       Clip<R> clip{targets.labels + b * targets.S, targets.target_lengths[b], lengths[b], copy.get(), norms + 2 * b,
                    width, 2 * shape.B, shift, !path_domain || shift <= 0, with_gradient, losses + b, nullptr, columns,
                    nullptr};
