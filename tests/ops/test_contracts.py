@@ -209,7 +209,7 @@ def test_infeasible_is_infinite_without_gradient_and_feasible_knows():
 
 @pytest.mark.parametrize("gap", [1.0, 1e4])
 def test_repeats_need_a_blank_between_them_however_far_apart_logits_are(gap):
-    """Gaps of 1e4 nats take the numbers that have an exponent each; a barred skip must not be a small weight there."""
+    """Gaps of 1e4 nats take the numbers with an exponent each; a barred skip must not be a small weight there."""
     logits = gap * torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
     targets = torch.tensor([[1, 1, 1], [1, 1, 2], [2, 2, -1]])
     losses = ops.ctc_loss(logits, targets, torch.tensor([4, 3, 2]), torch.tensor([3, 3, 2]))
