@@ -103,8 +103,9 @@ CTCKIT_INLINE ScaledOne add(const ScaledOne& a, const ScaledOne& b) {
 }
 
 
-// The largest power of two that divides what is left to a state when the largest of its frame is near 2^kHigh.
-constexpr double kLeast = 0x1p-1022, kLow = 0x1p300, kHigh = 0x1p500;
+// A frame's largest weight is kept between kLow and kHigh, so that products of two, times a path's cost, are numbers
+// too; what falls below kLeast is lost.
+constexpr double kLeast = 0x1p-1022, kLow = 0x1p300, kHigh = 0x1p480;
 // Beyond this many nats of cost an exponential leaves kLeast too little room.
 constexpr double kCoarse = 690.0;
 
