@@ -112,7 +112,7 @@ int64_t ctc_loss(const Pool& pool, const View& logits, const Shape& shape, const
         return;
       }
       clip.entropy = entropies + b;
-      if (with_gradient) {
+      if (with_gradient && size > 0) {
         clip.covariance = covariance + b * size;
         memset(clip.covariance, 0, sizeof(R) * size);
       }
