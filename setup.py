@@ -26,7 +26,7 @@ class BuildKernels(build_ext):
         return os.path.join(*name.split(".")[:-1], kernels.LIBRARY)  # noqa: PTH118 setuptools wants a str
 
     def build_extension(self, ext):
-        """Compile ahead of time, unless only a compiler is missing: then first use will say so again."""
+        """Compile ahead of time, unless there is no compiler to do it: then first use will say so again."""
         try:
             kernels.find_compiler()
         except kernels.BuildError as error:
@@ -34,12 +34,9 @@ class BuildKernels(build_ext):
                 raise
             self.warn(f"{error}; ctckit will run its reference in plain torch")
             return
-        kernels.build(Path(self.get_ext_fullpath(ext.name)).resolve())
-
-    def copy_extensions_to_source(self):
-        """Editable installs get the library in the checkout, if there is one."""
-        if Path(self.get_ext_fullpath("ctckit.ops.kernels")).exists():
-            super().copy_extensions_to_source()
+        # A wheel may meet any torch. A checkout has the one that is here.
+        environment = kernels.for_installed_torch() if self.editable_mode else os.environ
+        kernels.build(Path(self.get_ext_fullpath(ext.name)).resolve(), environment)
 
 
 class AnyPython(bdist_wheel):
@@ -79,12 +76,13 @@ setup(
     },
     package_data={
         "ctckit": ["py.typed"],
-        "ctckit.csrc": ["*/*.h", "*/*.cpp", "*/*.cu", "*/*.cuh"],
+        "ctckit.csrc": [f"{part}/*" for part in ("binding", "core", "cpu", "cuda")],  # shim is for the tests
         "ctckit.report": ["*.html"],
         "ctckit_cures": ["py.typed"],
         "ctckit_doctor": ["py.typed"],
         "ctckit_hierarchical": ["py.typed"],
     },
-    ext_modules=[Extension("ctckit.ops.kernels", sources=[])] if with_torch else [],
+    # Optional: where no compiler was found there is nothing to copy into an editable install's checkout.
+    ext_modules=[Extension("ctckit.ops.kernels", sources=[], optional=True)] if with_torch else [],
     cmdclass={"build_ext": BuildKernels, "bdist_wheel": AnyPython},
 )

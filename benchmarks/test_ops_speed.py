@@ -18,6 +18,8 @@ from ctckit.ops import reference
 SEED_SHAPE = (350, 16, 966, 8)
 LONG_SHAPE = (500, 32, 966, 50)
 SHAPES = {"T350 B16 U8": SEED_SHAPE, "T500 B32 U50": LONG_SHAPE}
+# Few classes and long targets: next to nothing but the dynamic programme.
+CHARACTERS = {"T500 B32 C32 U50": (500, 32, 32, 50), "T2000 B4 C32 U256": (2000, 4, 32, 256)}
 SHIFT = -1.0
 
 
@@ -168,6 +170,92 @@ def test_loss_and_gradient(case, table, benchmark):
     ratio = times["torch"] / times["ours"]
     table.add(f"loss + gradient, {name}: vs torch", ratio, goal=15, floor=8, note=note(times))
     finish(benchmark, ours, times, 3 * logits.nbytes)
+
+
+def loss_and_gradient(leaf, rest):
+    leaf.grad = None
+    ops.ctc_loss(leaf, *rest).sum().backward()
+
+
+@pytest.mark.parametrize("name", CHARACTERS)
+def test_loss_and_gradient_of_few_classes(name, table, benchmark):
+    """The targets are planted: logits as a trained model has them, not noise that no path fits."""
+    logits, *rest = problem(CHARACTERS[name])
+    frames, _, _, width = CHARACTERS[name]
+    logits[..., 0] += 12
+    utterances = torch.arange(logits.shape[1])
+    for u in range(width):
+        for frame in (u * frames // width, u * frames // width + 1):
+            logits[frame, utterances, rest[0][:, u]] += 20
+    leaf, rivals_leaf = (logits.clone().requires_grad_() for _ in range(2))
+    loss_and_gradient(leaf, rest)
+    theirs = rivals.ctc_loss_and_gradient(rivals_leaf, *rest)
+    torch.testing.assert_close(ops.ctc_loss(logits, *rest), theirs.detach(), rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(leaf.grad, rivals_leaf.grad, rtol=0, atol=0.05)  # torch's is that far off
+
+    def ours():
+        loss_and_gradient(leaf, rest)
+
+    times = interleaved({"ours": ours, "torch": lambda: rivals.ctc_loss_and_gradient(rivals_leaf, *rest)}, rounds=7)
+    ratio = times["torch"] / times["ours"]
+    table.add(f"loss + gradient, {name}: vs torch", ratio, goal=6, floor=3, note=note(times))
+    finish(benchmark, ours, times, 3 * logits.nbytes)
+
+
+@pytest.mark.parametrize("what", ["greedy", "loss + gradient"])
+@pytest.mark.parametrize("kind", ["class-strided", "bfloat16"])
+def test_other_inputs(kind, what, table, benchmark):
+    """The seed shape as a [B, C, T] tensor seen as [T, B, C], and in bfloat16, against contiguous float32."""
+    logits, *rest = problem(SEED_SHAPE)
+    other = logits.bfloat16() if kind == "bfloat16" else logits.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    if kind == "class-strided":
+        for one, same in zip(ops.greedy(logits, rest[1]), ops.greedy(other, rest[1]), strict=True):
+            assert torch.equal(one, same)
+
+    def runs(logits):
+        leaf = logits.detach().requires_grad_()
+        return {
+            "greedy": lambda: ops.greedy(logits, rest[1]),
+            "loss + gradient": lambda: loss_and_gradient(leaf, rest),
+        }
+
+    ours = runs(other)[what]
+    times = interleaved({"ours": ours, "contiguous float32": runs(logits)[what]}, rounds=15)
+    ratio = times["ours"] / times["contiguous float32"]
+    goal = 1.5 if kind == "class-strided" else 1.0
+    name = f"{what}, {kind}: vs contiguous float32"
+    table.add(name, ratio, goal=goal, note=note(times), more_is_better=False)
+    finish(benchmark, ours, times, other.nbytes)
+
+
+@pytest.mark.parametrize("name", [*SHAPES, "T500 B32 C32 U50"])
+def test_path_entropy(name, table, benchmark):
+    """Entropy and gradient in one pass, against a central difference over three losses (as was done before)."""
+    logits, *rest = problem({**SHAPES, **CHARACTERS}[name])
+    leaf = logits.requires_grad_()
+
+    def log_total(power):
+        raised = power * leaf
+        normaliser = raised.logsumexp(-1) - power * leaf.logsumexp(-1)
+        return normaliser.sum(0) - ops.ctc_loss(raised, *rest)
+
+    def difference(step=0.05):
+        return log_total(1.0) - (log_total(1.0 + step) - log_total(1.0 - step)) / (2 * step)
+
+    def gradient(entropies):
+        leaf.grad = None
+        entropies().sum().backward()
+
+    def entropies():
+        return ops.ctc_loss_with_entropy(leaf, *rest).entropies_B
+
+    torch.testing.assert_close(entropies().detach(), difference().detach(), rtol=0.05, atol=0.5)
+    times = interleaved(
+        {"ours": lambda: gradient(entropies), "three losses": lambda: gradient(difference)}, rounds=5
+    )
+    ratio = times["three losses"] / times["ours"]
+    table.add(f"path entropy + gradient, {name}: vs three losses", ratio, goal=2.5, note=note(times))
+    finish(benchmark, lambda: gradient(entropies), times, 3 * logits.nbytes)
 
 
 def test_gradient_error(case, table):

@@ -7,6 +7,7 @@
 
 #include "../cpu/kernels.h"
 #include "checks.h"
+#include "ops.h"
 #include "tensors.h"
 
 namespace ctckit {
@@ -131,42 +132,84 @@ Tensor penalized_log_softmax_backward(const Tensor& grad, const Tensor& log_prob
   return out;
 }
 
+// Losses, entropies (undefined without them), norms, occupancies, covariances; the last three empty without gradient.
+struct Losses {
+  Tensor losses, entropies, norms, occupancy, covariance;
+
+  Losses(const Tensor& logits, const Tensor& targets, const Tensor& lengths, const Tensor& target_lengths, double shift,
+         bool path_domain, bool with_gradient, bool with_entropy) {
+    const Shape shape = check_logits(logits);
+    const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+    const CheckedTargets checked(targets, target_lengths, logits, shape);
+    const View view = view_of(logits);
+    const ScalarType working = working_type(view.type);
+    losses = make(logits, {shape.B}, working);
+    norms = make(logits, {shape.T, shape.B, 2}, working);
+    occupancy = make(logits, {shape.B, shape.T, checked.S + 1}, working);
+    if (with_entropy) {
+      entropies = make(logits, {shape.B}, working);
+      covariance = make(logits, {shape.B, with_gradient ? shape.T : 0, checked.S + 1}, working);
+    }
+    report(kernels().ctc_loss(torch_threads(), view, shape, frames.data(), checked.view(), shift, path_domain,
+                              with_gradient, losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr(),
+                              with_entropy ? entropies.data_ptr() : nullptr,
+                              with_entropy ? covariance.data_ptr() : nullptr),
+           shape.T);
+    if (with_gradient) return;
+    for (Tensor* unused : {&norms, &occupancy, &covariance}) *unused = make(logits, {0}, working);
+  }
+};
+
 std::tuple<Tensor, Tensor, Tensor> ctc_loss(const Tensor& logits, const Tensor& targets, const Tensor& lengths,
                                             const Tensor& target_lengths, double shift, bool path_domain,
                                             bool with_gradient) {
+  const Losses out(logits, targets, lengths, target_lengths, shift, path_domain, with_gradient, false);
+  return {out.losses, out.norms, out.occupancy};
+}
+
+Five ctc_loss_with_entropy(const Tensor& logits, const Tensor& targets, const Tensor& lengths,
+                           const Tensor& target_lengths, double shift, bool path_domain, bool with_gradient) {
+  const Losses out(logits, targets, lengths, target_lengths, shift, path_domain, with_gradient, true);
+  return {out.losses, out.entropies, out.norms, out.occupancy, out.covariance};
+}
+
+Tensor gradient(const Tensor& grad_losses, const Tensor* grad_entropies, const Tensor& logits, const Tensor& targets,
+                const Tensor& lengths, const Tensor& target_lengths, const Tensor& losses, const Tensor& norms,
+                const Tensor& occupancy, const Tensor* covariance, double norm_shift) {
   const Shape shape = check_logits(logits);
   const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
   const CheckedTargets checked(targets, target_lengths, logits, shape);
-  const View view = view_of(logits);
-  const ScalarType working = working_type(view.type);
-  const Tensor losses = make(logits, {shape.B}, working);
-  const Tensor norms = make(logits, {shape.T, shape.B, 2}, working);
-  const Tensor occupancy = make(logits, {shape.B, shape.T, checked.S + 1}, working);
-  report(kernels().ctc_loss(torch_threads(), view, shape, frames.data(), checked.view(), shift, path_domain,
-                            with_gradient, losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr()),
-         shape.T);
-  if (with_gradient) return {losses, norms, occupancy};
-  return {losses, make(logits, {0}, working), make(logits, {0}, working)};
+  // The gradient of a sum arrives as one number expanded to [B].
+  const auto dense = [](const Tensor& grad) { return grad.is_contiguous() ? grad : torch::stable::clone(grad); };
+  const Tensor weights = dense(grad_losses), entropy_weights = dense(grad_entropies ? *grad_entropies : grad_losses);
+  check_working(weights, logits, shape.B, "grad_losses: expected [B] of the working type");
+  check_working(entropy_weights, logits, shape.B, "grad_entropies: expected [B] of the working type");
+  check_working(losses, logits, shape.B, "losses: expected [B] of the working type");
+  check_working(norms, logits, shape.T * shape.B * 2, "norms: expected [T, B, 2] of the working type");
+  const int64_t columns = shape.T * shape.B * (checked.S + 1);
+  check_working(occupancy, logits, columns, "occupancy: expected [B, T, S + 1] of the working type");
+  if (covariance) check_working(*covariance, logits, columns, "covariance: expected [B, T, S + 1] of the working type");
+  const Tensor grad = large_output(logits);
+  kernels().ctc_loss_backward(torch_threads(), weights.data_ptr(), view_of(logits), shape, frames.data(),
+                              checked.view(), losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr(), norm_shift,
+                              entropy_weights.data_ptr(), covariance ? covariance->data_ptr() : nullptr,
+                              view_of(grad));
+  return grad;
 }
 
 Tensor ctc_loss_backward(const Tensor& grad_losses, const Tensor& logits, const Tensor& targets, const Tensor& lengths,
                          const Tensor& target_lengths, const Tensor& losses, const Tensor& norms,
                          const Tensor& occupancy, double norm_shift) {
-  const Shape shape = check_logits(logits);
-  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
-  const CheckedTargets checked(targets, target_lengths, logits, shape);
-  // The gradient of a sum arrives as one number expanded to [B].
-  const Tensor weights = grad_losses.is_contiguous() ? grad_losses : torch::stable::clone(grad_losses);
-  check_working(weights, logits, shape.B, "grad_losses: expected [B] of the working type");
-  check_working(losses, logits, shape.B, "losses: expected [B] of the working type");
-  check_working(norms, logits, shape.T * shape.B * 2, "norms: expected [T, B, 2] of the working type");
-  check_working(occupancy, logits, shape.T * shape.B * (checked.S + 1),
-                "occupancy: expected [B, T, S + 1] of the working type");
-  const Tensor grad = large_output(logits);
-  kernels().ctc_loss_backward(torch_threads(), weights.data_ptr(), view_of(logits), shape, frames.data(),
-                              checked.view(), losses.data_ptr(), norms.data_ptr(), occupancy.data_ptr(), norm_shift,
-                              view_of(grad));
-  return grad;
+  return gradient(grad_losses, nullptr, logits, targets, lengths, target_lengths, losses, norms, occupancy, nullptr,
+                  norm_shift);
+}
+
+Tensor ctc_loss_with_entropy_backward(const Tensor& grad_losses, const Tensor& grad_entropies, const Tensor& logits,
+                                      const Tensor& targets, const Tensor& lengths, const Tensor& target_lengths,
+                                      const Tensor& losses, const Tensor& norms, const Tensor& occupancy,
+                                      const Tensor& covariance, double norm_shift) {
+  return gradient(grad_losses, &grad_entropies, logits, targets, lengths, target_lengths, losses, norms, occupancy,
+                  &covariance, norm_shift);
 }
 
 Five align(const Tensor& logits, const Tensor& targets, const Tensor& lengths, const Tensor& target_lengths,
@@ -202,14 +245,8 @@ std::tuple<Tensor, Tensor> sweep(const Tensor& best, const Tensor& best_logit, c
 }  // namespace
 }  // namespace ctckit
 
+#define CTCKIT_IMPLEMENT(name) m.impl(#name, TORCH_BOX(&ctckit::name));
 STABLE_TORCH_LIBRARY_IMPL(ctckit, CPU, m) {
-  m.impl("frame_stats", TORCH_BOX(&ctckit::frame_stats));
-  m.impl("greedy", TORCH_BOX(&ctckit::greedy));
-  m.impl("penalized_log_softmax", TORCH_BOX(&ctckit::penalized_log_softmax));
-  m.impl("penalized_log_softmax_backward", TORCH_BOX(&ctckit::penalized_log_softmax_backward));
-  m.impl("penalized_log_softmax_with_path", TORCH_BOX(&ctckit::penalized_log_softmax_with_path));
-  m.impl("ctc_loss", TORCH_BOX(&ctckit::ctc_loss));
-  m.impl("ctc_loss_backward", TORCH_BOX(&ctckit::ctc_loss_backward));
-  m.impl("align", TORCH_BOX(&ctckit::align));
-  m.impl("sweep", TORCH_BOX(&ctckit::sweep));
+  CTCKIT_EACH_OP(CTCKIT_IMPLEMENT)
+  CTCKIT_EACH_OP_ON_CPU_ALONE(CTCKIT_IMPLEMENT)
 }

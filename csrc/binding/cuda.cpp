@@ -8,6 +8,7 @@
 
 #include "../cuda/launch.h"
 #include "checks.h"
+#include "ops.h"
 #include "tensors.h"
 
 namespace ctckit {
@@ -262,17 +263,8 @@ std::tuple<Tensor, Tensor> sweep(const Tensor& best, const Tensor& best_logit, c
 }  // namespace
 }  // namespace ctckit
 
-STABLE_TORCH_LIBRARY_IMPL(ctckit, CUDA, m) {
-  m.impl("frame_stats", TORCH_BOX(&ctckit::frame_stats));
-  m.impl("greedy", TORCH_BOX(&ctckit::greedy));
-  m.impl("penalized_log_softmax", TORCH_BOX(&ctckit::penalized_log_softmax));
-  m.impl("penalized_log_softmax_backward", TORCH_BOX(&ctckit::penalized_log_softmax_backward));
-  m.impl("penalized_log_softmax_with_path", TORCH_BOX(&ctckit::penalized_log_softmax_with_path));
-  m.impl("ctc_loss", TORCH_BOX(&ctckit::ctc_loss));
-  m.impl("ctc_loss_backward", TORCH_BOX(&ctckit::ctc_loss_backward));
-  m.impl("align", TORCH_BOX(&ctckit::align));
-  m.impl("sweep", TORCH_BOX(&ctckit::sweep));
-}
+#define CTCKIT_IMPLEMENT(name) m.impl(#name, TORCH_BOX(&ctckit::name));
+STABLE_TORCH_LIBRARY_IMPL(ctckit, CUDA, m) { CTCKIT_EACH_OP(CTCKIT_IMPLEMENT) }
 
 // The loader looks for this name to learn whether the library has CUDA kernels, and calls it to learn whether they can
 // run: nullptr, or why not. The runtime is linked in, and a driver may be too old for it.

@@ -42,23 +42,25 @@ void any_log_softmax_backward(const Pool& pool, const View& grad, const View& lo
 
 int64_t any_ctc_loss(const Pool& pool, const View& logits, const Shape& shape, const int64_t* lengths,
                      const Targets& targets, double shift, bool path_domain, bool with_gradient, void* losses,
-                     void* norms, void* occupancy) {
+                     void* norms, void* occupancy, void* entropies, void* covariance) {
   return with_type(logits.type, [&](auto sample) {
     using T = decltype(sample);
     using R = Working<T>;
     return ctc_loss<T>(pool, logits, shape, lengths, targets, shift, path_domain, with_gradient, as<R>(losses),
-                       as<R>(norms), as<R>(occupancy));
+                       as<R>(norms), as<R>(occupancy), as<R>(entropies), as<R>(covariance));
   });
 }
 
 void any_ctc_loss_backward(const Pool& pool, const void* grad_losses, const View& logits, const Shape& shape,
                            const int64_t* lengths, const Targets& targets, const void* losses, const void* norms,
-                           const void* occupancy, double norm_shift, const View& grad) {
+                           const void* occupancy, double norm_shift, const void* grad_entropies,
+                           const void* covariance, const View& grad) {
   with_type(logits.type, [&](auto sample) {
     using T = decltype(sample);
     using R = Working<T>;
     ctc_loss_backward<T>(pool, as<R>(grad_losses), logits, shape, lengths, targets, as<R>(losses), as<R>(norms),
-                         as<R>(occupancy), static_cast<R>(norm_shift), grad);
+                         as<R>(occupancy), static_cast<R>(norm_shift), as<R>(grad_entropies), as<R>(covariance),
+                         grad);
   });
 }
 

@@ -31,13 +31,16 @@ struct Kernels {
   void (*log_softmax_backward)(const Pool&, const View& grad, const View& log_probs, const Shape&, const View& out);
 
   // norms R [T, B, 2] and occupancy R [B, T, S + 1] are scratch as well as output and always needed;
-  // occupancies are computed only if with_gradient. losses R [B].
+  // occupancies are computed only if with_gradient. losses R [B]. With entropies R [B], which may be absent, comes
+  // covariance R [B, T, S + 1], their gradient, if with_gradient.
   int64_t (*ctc_loss)(const Pool&, const View& logits, const Shape&, const int64_t* lengths, const Targets&,
-                      double shift, bool path_domain, bool with_gradient, void* losses, void* norms, void* occupancy);
+                      double shift, bool path_domain, bool with_gradient, void* losses, void* norms, void* occupancy,
+                      void* entropies, void* covariance);
 
   void (*ctc_loss_backward)(const Pool&, const void* grad_losses, const View& logits, const Shape&,
                             const int64_t* lengths, const Targets&, const void* losses, const void* norms,
-                            const void* occupancy, double norm_shift, const View& grad);
+                            const void* occupancy, double norm_shift, const void* grad_entropies,
+                            const void* covariance, const View& grad);
 
   // norms and columns (R [B, T, S + 1]) are scratch.
   int64_t (*align)(const Pool&, const View& logits, const Shape&, const int64_t* lengths, const Targets&, double shift,

@@ -13,7 +13,7 @@ int64_t frame_stats(const Pool& pool, const View& logits, const Shape& shape, co
   const Order order(logits, shape);
   FirstBad bad;
   share(pool, order.size(), rows_to_read(pool, order), [&](Chunks& chunks) {
-    const RowReader<T> rows(logits, shape.C);
+    RowReader<T> rows(logits, shape.C, order);
     order.each(chunks, [&](int64_t t, int64_t b) {
       const int64_t at = t * shape.B + b;
       if (t >= lengths[b]) {
@@ -113,9 +113,9 @@ int64_t log_softmax(const Pool& pool, const View& logits, const Shape& shape, co
   const Scratch<Step<R>> steps(path ? order.size() : 0);
   const int64_t rows_a_chunk = log_probs ? rows_to_write<T>(pool, order, shape.C) : rows_to_read(pool, order);
   share(pool, order.size(), rows_a_chunk, [&](Chunks& chunks) {
-    const RowReader<T> rows(logits, shape.C);
+    RowReader<T> rows(logits, shape.C, order);
     const View nothing{};
-    const RowWriter<T> writer(log_probs ? *log_probs : nothing, log_probs ? shape.C : 0);
+    RowWriter<T> writer(log_probs ? *log_probs : nothing, log_probs ? shape.C : 0, order);
     order.each(chunks, [&](int64_t t, int64_t b) {
       const bool alive = !path || t < lengths[b];
       if (!alive && !log_probs) return;
@@ -135,7 +135,7 @@ int64_t log_softmax(const Pool& pool, const View& logits, const Shape& shape, co
       }
       if (log_probs) {
         write_log_probs(row, shape.C, norm, log_total, row_shift, writer.row(t, b));
-        writer.done(t, b);
+        writer.done();
       }
     });
   });
@@ -154,9 +154,9 @@ void log_softmax_backward(const Pool& pool, const View& grad, const View& log_pr
   constexpr int64_t W = kLanes<R>;
   const Order order(out, shape);
   share(pool, order.size(), rows_to_write<T>(pool, order, shape.C), [&](Chunks& chunks) {
-    const RowReader<T> grads(grad, shape.C);
-    const RowReader<T> logs(log_probs, shape.C);
-    const RowWriter<T> writer(out, shape.C);
+    RowReader<T> grads(grad, shape.C, order);
+    RowReader<T> logs(log_probs, shape.C, order);
+    RowWriter<T> writer(out, shape.C, order);
     order.each(chunks, [&](int64_t t, int64_t b) {
       const T* g = grads.row(t, b);
       const T* log_p = logs.row(t, b);
@@ -167,7 +167,7 @@ void log_softmax_backward(const Pool& pool, const View& grad, const View& log_pr
       int64_t c = 0;
       for (; c + W <= shape.C; c += W) store(to + c, load(g + c) - exp_nonpositive(load(log_p + c)) * sum);
       for (; c < shape.C; ++c) store_one(to + c, load_one(g + c) - exp_one(load_one(log_p + c)) * sum);
-      writer.done(t, b);
+      writer.done();
     });
   });
 }

@@ -8,6 +8,7 @@
 
 #include "kernels.h"
 #include "simd.h"
+#include "tiles.h"
 
 namespace ctckit {
 namespace CTCKIT_ISA {
@@ -119,47 +120,142 @@ class Scratch {
   T* data_;
 };
 
+// A scratch array that its thread keeps for the next one, up to a size: fresh memory costs more than the dynamic
+// programme on it.
+template <class T>
+class Reused {
+ public:
+  explicit Reused(int64_t size) : block_{nullptr, sizeof(T) * (size + 1)} {
+    Block& kept = mine().block;
+    if (kept.size >= block_.size) {
+      block_ = kept;
+      kept = {nullptr, 0};
+    } else {
+      block_.data = ::operator new(block_.size, kAlignment);
+    }
+  }
+  ~Reused() {
+    Block& kept = mine().block;
+    if (block_.size > kept.size && block_.size <= kMost) {
+      const Block smaller = kept;
+      kept = block_;
+      block_ = smaller;
+    }
+    ::operator delete(block_.data, kAlignment);
+  }
+  Reused(const Reused&) = delete;
+  Reused& operator=(const Reused&) = delete;
+  T* get() const { return static_cast<T*>(block_.data); }
+
+ private:
+  static constexpr std::align_val_t kAlignment{64};
+  static constexpr size_t kMost = size_t{1} << 25;
+  struct Block {
+    void* data;
+    size_t size;
+  };
+  struct Owner {
+    Block block{nullptr, 0};
+    ~Owner() { ::operator delete(block.data, kAlignment); }
+  };
+  static Owner& mine() {
+    static thread_local Owner owner;
+    return owner;
+  }
+
+  Block block_;
+};
+
 template <class T>
 T* address(const View& view, int64_t t, int64_t b) {
   return static_cast<T*>(view.data) + t * view.stride_t + b * view.stride_b;
 }
 
-// Hands out rows with unit stride: in place where they have it, else copied.
+// Rows whose classes are strided, copied: a tile at once where the rows of an order are adjacent, else row by row.
 template <class T>
-class RowReader {
- public:
-  RowReader(const View& view, int64_t C) : view_(view), C_(C), copy_(view.stride_c == 1 ? 0 : C) {}
+class Copies {
+ protected:
+  Copies(const View& view, int64_t C, const Order& order)
+      : view_(view),
+        C_(C),
+        in_place_(view.stride_c == 1),
+        batch_first_(order.batch_first),
+        rows_(batch_first_ ? order.T : order.B),
+        tile_((batch_first_ ? view.stride_t : view.stride_b) == 1 ? smaller(rows_, kTileRows) : 1),
+        stride_(C + 16),  // no multiple of a page, whose rows would compete for the same places in cache
+        copy_(in_place_ ? 0 : tile_ * stride_) {}
 
-  const T* row(int64_t t, int64_t b) const {
-    const T* from = address<const T>(view_, t, b);
-    if (view_.stride_c == 1) return from;
-    for (int64_t c = 0; c < C_; ++c) copy_[c] = from[c * view_.stride_c];
-    return copy_.get();
+  T* at(int64_t row, int64_t outer) const {
+    return batch_first_ ? address<T>(view_, row, outer) : address<T>(view_, outer, row);
   }
 
- private:
   const View& view_;
-  int64_t C_;
+  const int64_t C_;
+  const bool in_place_, batch_first_;
+  const int64_t rows_;  // how many there are of the order's inner dimension
+  const int64_t tile_;  // how many are copied at once
+  const int64_t stride_;
   Scratch<T> copy_;
+  int64_t first_ = 0, outer_ = -1;  // which rows the tile has
 };
 
-// The reverse: rows to write, in place or through a copy that done() scatters.
+// Hands out rows with unit stride: in place where they have it, else copied.
 template <class T>
-class RowWriter {
+class RowReader : Copies<T> {
  public:
-  RowWriter(const View& view, int64_t C) : view_(view), C_(C), copy_(view.stride_c == 1 ? 0 : C) {}
+  RowReader(const View& view, int64_t C, const Order& order) : Copies<T>(view, C, order) {}
 
-  T* row(int64_t t, int64_t b) const { return view_.stride_c == 1 ? address<T>(view_, t, b) : copy_.get(); }
-  void done(int64_t t, int64_t b) const {
-    if (view_.stride_c == 1) return;
-    T* to = address<T>(view_, t, b);
-    for (int64_t c = 0; c < C_; ++c) to[c * view_.stride_c] = copy_[c];
+  const T* row(int64_t t, int64_t b) {
+    if (this->in_place_) return address<const T>(this->view_, t, b);
+    const int64_t row = this->batch_first_ ? t : b, outer = this->batch_first_ ? b : t;
+    T* copy = this->copy_.get();
+    if (outer != this->outer_ || row < this->first_ || row >= this->first_ + held_) {
+      this->outer_ = outer;
+      // Near the end a few rows again, so that there is a whole vector of them.
+      this->first_ = smaller(row, larger<int64_t>(0, this->rows_ - smaller(this->tile_, kTileVector<T>)));
+      held_ = smaller(this->tile_, this->rows_ - this->first_);
+      transpose_tile<true>(copy, this->stride_, held_, static_cast<const T*>(this->at(this->first_, outer)),
+                           this->view_.stride_c, this->C_);
+    }
+    return copy + (row - this->first_) * this->stride_;
   }
 
  private:
-  const View& view_;
-  int64_t C_;
-  Scratch<T> copy_;
+  int64_t held_ = 0;
+};
+
+// The reverse: rows to write, in place or through copies that go out a tile at once; the last when it is destroyed.
+template <class T>
+class RowWriter : Copies<T> {
+ public:
+  RowWriter(const View& view, int64_t C, const Order& order) : Copies<T>(view, C, order) {}
+  ~RowWriter() { flush(); }
+
+  // To be followed by done().
+  T* row(int64_t t, int64_t b) {
+    if (this->in_place_) return address<T>(this->view_, t, b);
+    const int64_t row = this->batch_first_ ? t : b, outer = this->batch_first_ ? b : t;
+    if (outer != this->outer_ || row != this->first_ + held_) {
+      flush();
+      this->outer_ = outer;
+      this->first_ = row;
+    }
+    return this->copy_.get() + held_ * this->stride_;
+  }
+  void done() {
+    if (!this->in_place_ && ++held_ == this->tile_) flush();
+  }
+
+ private:
+  void flush() {
+    if (held_ == 0) return;
+    transpose_tile<false>(this->copy_.get(), this->stride_, held_, this->at(this->first_, this->outer_),
+                          this->view_.stride_c, this->C_);
+    this->first_ += held_;
+    held_ = 0;
+  }
+
+  int64_t held_ = 0;
 };
 
 // A row as a sequence of vectors: f(vector, index of its lane 0). The last vector overlaps the one before it;

@@ -9,8 +9,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../core/working.h"
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define CTCKIT_INLINE inline __attribute__((always_inline))
@@ -83,10 +87,34 @@ CTCKIT_INLINE V maximum(V a, V b) {
 #if defined(__AVX512F__)
 CTCKIT_INLINE Vec<float> maximum(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
 CTCKIT_INLINE Vec<double> maximum(Vec<double> a, Vec<double> b) { return _mm512_max_pd(a, b); }
+CTCKIT_INLINE Vec<double> minimum(Vec<double> a, Vec<double> b) { return _mm512_min_pd(a, b); }
 #elif defined(__AVX2__)
 CTCKIT_INLINE Vec<float> maximum(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
 CTCKIT_INLINE Vec<double> maximum(Vec<double> a, Vec<double> b) { return _mm256_max_pd(a, b); }
+CTCKIT_INLINE Vec<double> minimum(Vec<double> a, Vec<double> b) { return _mm256_min_pd(a, b); }
+#else
+CTCKIT_INLINE Vec<double> minimum(Vec<double> a, Vec<double> b) { return a < b ? a : b; }
 #endif
+
+// The lanes one place on, behind the last one of the vector before, and one place back, before the first of the next.
+CTCKIT_INLINE Vec<double> lanes_before(Vec<double> v, Vec<double> previous) {
+#if defined(__AVX512F__)
+  return _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(v), _mm512_castpd_si512(previous), 7));
+#elif defined(__AVX2__)
+  return _mm256_shuffle_pd(_mm256_permute2f128_pd(previous, v, 0x21), v, 0x5);
+#else
+  return Vec<double>{previous[1], v[0]};
+#endif
+}
+CTCKIT_INLINE Vec<double> lanes_after(Vec<double> v, Vec<double> next) {
+#if defined(__AVX512F__)
+  return _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(next), _mm512_castpd_si512(v), 1));
+#elif defined(__AVX2__)
+  return _mm256_shuffle_pd(v, _mm256_permute2f128_pd(v, next, 0x21), 0x5);
+#else
+  return Vec<double>{v[1], next[0]};
+#endif
+}
 
 struct Add {
   template <class V>
@@ -146,17 +174,6 @@ struct Float16 {
   uint16_t bits;
 };
 
-template <class T>
-struct WorkingOf {
-  using type = float;
-};
-template <>
-struct WorkingOf<double> {
-  using type = double;
-};
-template <class T>
-using Working = typename WorkingOf<T>::type;
-
 using HalfVec = uint16_t __attribute__((vector_size(kLanes<float> * 2)));
 using WordVec = uint32_t __attribute__((vector_size(kBytes)));
 
@@ -183,15 +200,37 @@ CTCKIT_INLINE Float16 narrow_to_float16(float value) {
 
 CTCKIT_INLINE Vec<float> load(const float* from) { return load_raw<Vec<float>>(from); }
 CTCKIT_INLINE Vec<double> load(const double* from) { return load_raw<Vec<double>>(from); }
-CTCKIT_INLINE Vec<float> load(const BFloat16* from) {
-  const auto bits = __builtin_convertvector(load_raw<HalfVec>(from), WordVec);
-  return bit_cast<Vec<float>>(bits << 16);
+// 16-bit words to 32 bits and back, for words that fit. Compilers split the conversions of their vector extensions.
+CTCKIT_INLINE WordVec widen_words(const void* from) {
+#if defined(__AVX512F__)
+  return bit_cast<WordVec>(_mm512_cvtepu16_epi32(load_raw<__m256i>(from)));
+#elif defined(__AVX2__)
+  return bit_cast<WordVec>(_mm256_cvtepu16_epi32(load_raw<__m128i>(from)));
+#else
+  return __builtin_convertvector(load_raw<HalfVec>(from), WordVec);
+#endif
 }
+CTCKIT_INLINE void store_words(void* to, WordVec words) {
+#if defined(__AVX512F__)
+  const auto half = _mm512_cvtepi32_epi16(bit_cast<__m512i>(words));
+#elif defined(__AVX2__)
+  const __m256i wide = bit_cast<__m256i>(words);
+  // Packing works in halves of 128 bits; the permutation brings both results together.
+  const auto half = _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(wide, wide), 0x08));
+#else
+  const auto half = __builtin_convertvector(words, HalfVec);
+#endif
+  memcpy(to, &half, sizeof(half));
+}
+
+CTCKIT_INLINE Vec<float> load(const BFloat16* from) { return bit_cast<Vec<float>>(widen_words(from) << 16); }
 CTCKIT_INLINE Vec<float> load(const Float16* from) {
 #if defined(__AVX512F__)
   return _mm512_cvtph_ps(load_raw<__m256i>(from));
 #elif defined(__AVX2__) && defined(__F16C__)
   return _mm256_cvtph_ps(load_raw<__m128i>(from));
+#elif defined(__aarch64__)
+  return bit_cast<Vec<float>>(vcvt_f32_f16(load_raw<float16x4_t>(from)));
 #else
   Vec<float> v;
   for (int i = 0; i < kLanes<float>; ++i) v[i] = widen(from[i]);
@@ -199,14 +238,18 @@ CTCKIT_INLINE Vec<float> load(const Float16* from) {
 #endif
 }
 
+// As many floats as there are lanes of double.
+CTCKIT_INLINE Vec<double> load_wide(const float* from) {
+  return __builtin_convertvector((load_raw<Vec<float, kLanes<double>>>(from)), Vec<double>);
+}
+CTCKIT_INLINE Vec<double> load_wide(const double* from) { return load(from); }
+
 CTCKIT_INLINE void store(float* to, Vec<float> v) { memcpy(to, &v, sizeof(v)); }
 CTCKIT_INLINE void store(double* to, Vec<double> v) { memcpy(to, &v, sizeof(v)); }
 CTCKIT_INLINE void store(BFloat16* to, Vec<float> v) {
   const WordVec bits = bit_cast<WordVec>(v);
   const WordVec even = bits + 0x7fffu + (bits >> 16 & 1u);
-  const auto rounded = v == v ? even : bits | 0x400000u;  // a NaN stays one
-  const auto half = __builtin_convertvector(bit_cast<WordVec>(rounded) >> 16, HalfVec);
-  memcpy(to, &half, sizeof(half));
+  store_words(to, (even | bit_cast<WordVec>(v != v)) >> 16);  // a NaN stays one
 }
 CTCKIT_INLINE void store(Float16* to, Vec<float> v) {
 #if defined(__AVX512F__)
@@ -214,6 +257,9 @@ CTCKIT_INLINE void store(Float16* to, Vec<float> v) {
   memcpy(to, &half, sizeof(half));
 #elif defined(__AVX2__) && defined(__F16C__)
   const __m128i half = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  memcpy(to, &half, sizeof(half));
+#elif defined(__aarch64__)
+  const float16x4_t half = vcvt_f16_f32(bit_cast<float32x4_t>(v));
   memcpy(to, &half, sizeof(half));
 #else
   for (int i = 0; i < kLanes<float>; ++i) to[i] = narrow_to_float16(v[i]);
@@ -257,11 +303,16 @@ CTCKIT_INLINE Vec<float> exp_reduced(Vec<float> r) {
   p = p * r + 1.0f;
   return p * r + 1.0f;
 }
+// `fine`: else 7e-12, for numbers that come from float32.
+template <bool fine = true>
 CTCKIT_INLINE Vec<double> exp_reduced(Vec<double> r) {
-  Vec<double> p = splat(1.0 / 479001600);
-  p = p * r + 1.0 / 39916800;
-  p = p * r + 1.0 / 3628800;
-  p = p * r + 1.0 / 362880;
+  Vec<double> p = splat(1.0 / 362880);
+  if constexpr (fine) {
+    p = splat(1.0 / 479001600);
+    p = p * r + 1.0 / 39916800;
+    p = p * r + 1.0 / 3628800;
+    p = p * r + 1.0 / 362880;
+  }
   p = p * r + 1.0 / 40320;
   p = p * r + 1.0 / 5040;
   p = p * r + 1.0 / 720;
@@ -285,29 +336,31 @@ CTCKIT_INLINE Vec<float> exp_nonpositive(Vec<float> x) {
   return x < -87.33f ? Vec<float>{} : value;
 #endif
 }
+template <bool fine = true>
 CTCKIT_INLINE Vec<double> exp_nonpositive(Vec<double> x) {
   const Vec<double> n = nearest(x * 1.4426950408889634);
-  const Vec<double> value = exp_reduced((x - n * 0.6931471803691238) - n * 1.9082149292705877e-10) * power_of_two(n);
+  const Vec<double> value = exp_reduced<fine>((x - n * 0.6931471803691238) - n * 1.9082149292705877e-10) * power_of_two(n);
   return x < -708.0 ? Vec<double>{} : value;
 }
 
-// exp(x) for x <= 0 as a term of a sum that is at least 1: relative error 1e-7 * (1 + |x|), which the term's own
-// size outweighs; -inf may come out as 2^-126. Two multiply-adds fewer than exp_nonpositive.
+// exp(x) for x <= 0 as a term of a sum that is at least 1: relative error 1.5e-7 * (1 + |x|), which the term's own
+// size outweighs; exactly 1 at 0, so that a frame without any doubt costs nothing however many there are; -inf may
+// come out as 2^-126. Two multiply-adds fewer than exp_nonpositive. 2^f by Lawson's minimax fit of relative error.
 CTCKIT_INLINE Vec<float> exp_term(Vec<float> x) {
   // The bound keeps -inf finite. A NaN passes through it.
   const Vec<float> y = maximum(splat(-126.0f), x * 1.44269504f);
-  Vec<float> p = splat(0.00132764492f);
+  Vec<float> p = splat(0.00132647285f);
 #if defined(__AVX512F__)
   const Vec<float> n = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
   const Vec<float> n = nearest(y);
 #endif
   const Vec<float> f = y - n;
-  p = p * f + 0.00967556424f;
-  p = p * f + 0.0555071346f;
-  p = p * f + 0.240221187f;
-  p = p * f + 0.693146944f;
-  p = p * f + 1.00000012f;
+  p = p * f + 0.00967151299f;
+  p = p * f + 0.0555073358f;
+  p = p * f + 0.240222424f;
+  p = p * f + 0.693147004f;
+  p = p * f + 1.0f;
 #if defined(__AVX512F__)
   return _mm512_scalef_ps(p, n);
 #else

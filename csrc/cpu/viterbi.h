@@ -23,7 +23,8 @@ void align_one(const int64_t* labels, int64_t U, int64_t length, const R* column
   }
   const int64_t states = 2 * U + 1, stride = padded_states(states);
   const Scratch<double> first(stride), second(stride), emission(stride), barrier(stride);
-  const Scratch<int64_t> moves(length * stride);
+  const Reused<int64_t> kept(length * stride);
+  int64_t* const moves = kept.get();
   double *best = first.get(), *next = second.get();
   for (int64_t i = 0; i < stride; ++i) {
     best[i] = next[i] = -kInfinity<double>;

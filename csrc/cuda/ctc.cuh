@@ -95,12 +95,12 @@ CTCKIT_DEVICE double log_norms_over_warp(const R* norms, const Shape& shape, con
   return add_over_warp(sum);
 }
 
-// Emissions are relative to the rows' maxima, and so is the total. In the logit domain a loss below zero is rounding.
+// Emissions are relative to the rows' maxima, and so is the total. Where a loss cannot be below zero, it is rounding.
 template <class R>
-CTCKIT_DEVICE R loss_of(const Scaled& total, double log_norms, bool logit_domain) {
+CTCKIT_DEVICE R loss_of(const Scaled& total, double log_norms, bool never_negative) {
   if (!alive(total)) return static_cast<R>(INFINITY);
   const double loss = log_norms - log(total.mantissa) - static_cast<double>(total.exponent) * 0.6931471805599453;
-  return static_cast<R>(logit_domain && loss < 0.0 ? 0.0 : loss);
+  return static_cast<R>(never_negative && loss < 0.0 ? 0.0 : loss);
 }
 
 // What one direction sees as round, label i and frame.
@@ -178,7 +178,7 @@ struct Reader {
 // other kept into occupancies. What the labels leave is the blanks'. The third warp checks, fetches ahead and adds up
 // the norms.
 template <class R, int Q>
-CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, Targets targets, bool logit_domain,
+CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, Targets targets, bool never_negative,
                                           Trellis<R> trellis, unsigned long long* fault) {
   CTCKIT_SHARED(memory);
   constexpr int ahead = kAhead<R, Q>;
@@ -316,7 +316,7 @@ CTCKIT_BOUNDED(3 * kWarp) ctc_warp_kernel(Shape shape, const int64_t* lengths, T
     if (lane == 0) {
       *total_mantissa = sum.mantissa;
       *total_exponent = sum.exponent;
-      put(trellis.losses + b, loss_of<R>(sum, *shared_log_norms, logit_domain));
+      put(trellis.losses + b, loss_of<R>(sum, *shared_log_norms, never_negative));
     }
   }
   __syncthreads();
@@ -407,7 +407,7 @@ CTCKIT_METHOD inline int64_t ctc_wide_shared_bytes() { return 8 * (2 * 2 * kWide
 // The same for any number of labels: states in memory, pairs dealt out to kWideHalf threads a direction, a barrier a
 // round. The memory is the block's shared memory, or for more states than that holds a part of `states`.
 template <class R>
-CTCKIT_BOUNDED(2 * kWideHalf) ctc_wide_kernel(Shape shape, const int64_t* lengths, Targets targets, bool logit_domain,
+CTCKIT_BOUNDED(2 * kWideHalf) ctc_wide_kernel(Shape shape, const int64_t* lengths, Targets targets, bool never_negative,
                                               Trellis<R> trellis, char* states, unsigned long long* fault) {
   CTCKIT_SHARED(memory);
   const int64_t S = targets.S, width = S + 1;
@@ -480,7 +480,7 @@ CTCKIT_BOUNDED(2 * kWideHalf) ctc_wide_kernel(Shape shape, const int64_t* length
     if (lane_of() == 0) {
       *total_mantissa = sum.mantissa;
       *total_exponent = sum.exponent;
-      put(trellis.losses + b, loss_of<R>(sum, log_norms, logit_domain));
+      put(trellis.losses + b, loss_of<R>(sum, log_norms, never_negative));
     }
   }
   __syncthreads();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../core/problem.h"
+#include "../core/working.h"
 
 #if defined(__CUDACC__)
 #include <cuda_bf16.h>
@@ -40,17 +41,6 @@ struct Bf16 {
 struct Fp16 {
   uint16_t bits;
 };
-
-template <class T>
-struct WorkingOf {
-  using type = float;
-};
-template <>
-struct WorkingOf<double> {
-  using type = double;
-};
-template <class T>
-using Working = typename WorkingOf<T>::type;
 
 CTCKIT_DEVICE float widen(float x) { return x; }
 CTCKIT_DEVICE double widen(double x) { return x; }

@@ -163,18 +163,19 @@ void ctc_loss(const View& logits, const Shape& shape, const int64_t* lengths, co
                     as<R>(norms), columns, fault);
     }
     const Trellis<R> trellis{as<R>(norms), emissions, kept, with_gradient, as<R>(occupancy), as<R>(losses)};
+    const bool never_negative = !path_domain || shift <= 0;
     const auto blocks = static_cast<unsigned>(shape.B);
     with_pairs(
         S,
         [&](auto pairs) {
           CTCKIT_LAUNCH((ctc_warp_kernel<R, decltype(pairs)::value>), blocks, 3 * kWarp,
                         static_cast<size_t>(ctc_warp_shared_bytes(S, sizeof(R))), static_cast<Stream>(stream), shape,
-                        lengths, targets, !path_domain, trellis, fault);
+                        lengths, targets, never_negative, trellis, fault);
         },
         [&] {
           const int64_t shared = ctc_wide_shared_bytes() + (states == nullptr ? 2 * WideStates::bytes(S) : 0);
           CTCKIT_LAUNCH(ctc_wide_kernel<R>, blocks, 2 * kWideHalf, static_cast<size_t>(shared),
-                        static_cast<Stream>(stream), shape, lengths, targets, !path_domain, trellis, states, fault);
+                        static_cast<Stream>(stream), shape, lengths, targets, never_negative, trellis, states, fault);
         });
   });
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ctckit import ops
 from ctckit.engine.run import Run
 from ctckit.interfaces import Model
 from ctckit.loss import Objective, training_loss
@@ -39,6 +40,7 @@ def fastest_threads(model: Model, batch: Batch) -> ThreadChoice:
     Works on a copy of the model and in a forked random state, so that nothing else changes. Timings differ from
     machine to machine and threads change the last bits of sums: give a number for exact repetition.
     """
+    ops.backend()  # compiled now, if ever, and not within the first candidate's time
     everything = torch.get_num_threads()
     seconds = {}
     with torch.random.fork_rng(devices=[]):

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ctckit.ops import checks, loader
-from ctckit.ops.results import Alignment, Backend, Domain, FrameStats, GreedyPaths
-from ctckit.types import real_frames
+from ctckit.ops.results import Alignment, Backend, FrameStats, GreedyPaths, LossWithEntropy
+from ctckit.types import Domain, real_frames
 
 __all__ = [
     "Alignment",
@@ -28,13 +28,15 @@ __all__ = [
     "Domain",
     "FrameStats",
     "GreedyPaths",
+    "LossWithEntropy",
     "align",
     "backend",
     "ctc_loss",
+    "ctc_loss_with_entropy",
     "feasible",
     "frame_stats",
     "greedy",
-    "hide_infinite",
+    "occupancies",
     "penalized_log_softmax",
     "penalized_log_softmax_with_path",
     "real_frames",
@@ -122,8 +124,8 @@ def ctc_loss(
     unshifted softmax p: the loss is the former less the sum over frames of ``log sum_k p_k exp(b_k)``, and
     the gradient is p - gamma with the same gamma.
 
-    An utterance without a path through its frames has loss inf and a gradient of zero; `hide_infinite` counts
-    and hides those, `feasible` tells them beforehand.
+    An utterance without a path through its frames has loss inf and a gradient of zero; `feasible` tells them
+    beforehand.
 
     Args:
         logits_TBC: Raw logits; no log-softmax before.
@@ -139,28 +141,54 @@ def ctc_loss(
     Raises:
         ValueError: An argument is malformed or out of range, or an utterance holds NaN or +inf.
     """
-    _check(logits_TBC, lengths_B)
-    _check_targets(logits_TBC, targets_BS, target_lengths_B)
-    if domain not in ("logit", "path"):
-        raise ValueError(f"domain: expected 'logit' or 'path', not {domain!r}")
-    with_gradient = torch.is_grad_enabled() and logits_TBC.requires_grad
-    losses: Tensor = _run(
-        "ctc_loss",
-        logits_TBC,
-        targets_BS,
-        lengths_B,
-        target_lengths_B,
-        checks.check_shift(shift),
-        domain == "path",
-        with_gradient,
-    )[0]
+    arguments = _loss_arguments(logits_TBC, targets_BS, lengths_B, target_lengths_B, shift, domain)
+    losses: Tensor = _run("ctc_loss", *arguments)[0]
     return losses
 
 
-def hide_infinite(losses_B: Tensor) -> tuple[Tensor, int]:
-    """Replace infinite losses by zero, and say how many there were (their gradient is zero already)."""
-    infinite = torch.isinf(losses_B)
-    return losses_B.masked_fill(infinite, 0.0), int(infinite.sum())
+def ctc_loss_with_entropy(
+    logits_TBC: Tensor,
+    targets_BS: Tensor,
+    lengths_B: Tensor,
+    target_lengths_B: Tensor,
+    shift: float = 0.0,
+    domain: Domain = "logit",
+) -> LossWithEntropy:
+    """`ctc_loss`, and from the same dynamic programme the entropy of the paths; both differentiable, once.
+
+    The entropy is that of the posterior over the paths of the targets, the same in both domains: 0 where one
+    alignment is certain. Adding it, negative, to a loss keeps alignments from collapsing to spikes early (EnCTC,
+    Liu, Jin and Zhang, NeurIPS 2018).
+
+    Raises:
+        ValueError: An argument is malformed or out of range, or an utterance holds NaN or +inf.
+    """
+    arguments = _loss_arguments(logits_TBC, targets_BS, lengths_B, target_lengths_B, shift, domain)
+    return LossWithEntropy(*_run("ctc_loss_with_entropy", *arguments)[:2])
+
+
+def occupancies(
+    logits_TBC: Tensor,
+    targets_BS: Tensor,
+    lengths_B: Tensor,
+    target_lengths_B: Tensor,
+    shift: float = 0.0,
+) -> Tensor:
+    """Posterior probability, given the targets, that a frame is blank (column 0) or belongs to each label.
+
+    A soft alignment, which `align` makes hard; a frame's columns sum to 1. Not differentiable. Zero beyond the
+    lengths and throughout where no path exists.
+
+    Returns:
+        Tensor: [B, T, 1 + S].
+
+    Raises:
+        ValueError: An argument is malformed or out of range, or an utterance holds NaN or +inf.
+    """
+    logits_TBC = logits_TBC.detach() if isinstance(logits_TBC, Tensor) else logits_TBC
+    *arguments, _ = _loss_arguments(logits_TBC, targets_BS, lengths_B, target_lengths_B, shift, "logit")
+    occupancy: Tensor = _run("ctc_loss", *arguments, True)[2]
+    return occupancy
 
 
 def feasible(targets_BS: Tensor, lengths_B: Tensor, target_lengths_B: Tensor) -> Tensor:
@@ -241,11 +269,32 @@ def _check_targets(logits_TBC: Tensor, targets_BS: Tensor, target_lengths_B: Ten
     checks.check_integers("target_lengths", target_lengths_B, (batch,), device)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _loss_arguments(
+    logits_TBC: Tensor,
+    targets_BS: Tensor,
+    lengths_B: Tensor,
+    target_lengths_B: Tensor,
+    shift: float,
+    domain: Domain,
+) -> tuple[Any, ...]:
+    _check(logits_TBC, lengths_B)
+    _check_targets(logits_TBC, targets_BS, target_lengths_B)
+    if domain not in ("logit", "path"):
+        raise ValueError(f"domain: expected 'logit' or 'path', not {domain!r}")
+    with_gradient = torch.is_grad_enabled() and logits_TBC.requires_grad
+    shift = checks.check_shift(shift)
+    return logits_TBC, targets_BS, lengths_B, target_lengths_B, shift, domain == "path", with_gradient
+
+
 def _ready() -> bool:
     """Load the kernels; torch.compile does it while tracing and leaves nothing in the graph."""
     loader.load()
     return True
+
+
+# What torch.compiler.assume_constant_result does, without its import of torch._dynamo: half of the time that
+# importing ctckit would take.
+_ready._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _run(name: str, *arguments: Any) -> Any:

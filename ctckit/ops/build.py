@@ -7,7 +7,6 @@ path. The library uses torch's stable ABI alone, so one build serves every Pytho
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import os
@@ -75,8 +74,10 @@ def find_compiler(environment: Mapping[str, str] = os.environ) -> str:
     """The C++ compiler: CXX, else c++, g++ or clang++.
 
     Raises:
-        BuildError: There is none, or CXX names one that does not exist.
+        BuildError: There is none, or CXX names one that does not exist, or none would do on this system.
     """
+    if sys.platform not in ("linux", "darwin"):
+        raise BuildError(f"kernels are built on Linux and macOS, not on {sys.platform}")
     wanted = environment.get("CXX")
     for name in [wanted] if wanted else ["c++", "g++", "clang++"]:
         path = shutil.which(name.split()[0], path=environment.get("PATH"))
@@ -181,8 +182,6 @@ def build(output: Path, environment: Mapping[str, str] = os.environ) -> None:
     Raises:
         BuildError: Something is missing, or the compiler refused; the message then names the log.
     """
-    if sys.platform not in ("linux", "darwin"):
-        raise BuildError(f"kernels are built on Linux and macOS, not on {sys.platform}")
     commands = _commands(environment)
     output.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="build-", dir=output.parent))
@@ -241,6 +240,8 @@ def build_key(environment: Mapping[str, str] = os.environ) -> str:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
+    import fcntl  # there is none on Windows, which only runs the reference
+
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)  # released when the file is closed, even by a crash
         yield
@@ -251,16 +252,20 @@ def torch_has_cuda() -> bool:
     return re.search(r"^cuda\b.*= *['\"]", (_torch_root() / "version.py").read_text(), re.MULTILINE) is not None
 
 
-def cached_library(environment: Mapping[str, str] = os.environ) -> Path:
-    """The library for these sources and flags, compiled now if no process has done so before.
+def for_installed_torch(environment: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """The environment of a library that only this torch will load: without CUDA in it, CTCKIT_CUDA=auto means 0."""
+    if environment.get("CTCKIT_CUDA", "auto") == "auto" and not torch_has_cuda():
+        return {**environment, "CTCKIT_CUDA": "0"}
+    return environment
 
-    It is for the torch that is installed here: without CUDA in that torch, CTCKIT_CUDA=auto means 0.
+
+def cached_library(environment: Mapping[str, str] = os.environ) -> Path:
+    """The library for these sources and flags and `for_installed_torch`, compiled now if no process has done so.
 
     Raises:
         BuildError: As `build`.
     """
-    if environment.get("CTCKIT_CUDA", "auto") == "auto" and not torch_has_cuda():
-        environment = {**environment, "CTCKIT_CUDA": "0"}
+    environment = for_installed_torch(environment)
     folder = cache_folder(environment) / f"kernels-{build_key(environment)}"
     library = folder / LIBRARY
     if not library.exists():

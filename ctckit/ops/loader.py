@@ -37,10 +37,23 @@ def _cuda_problem(library: ctypes.CDLL) -> str | None:
     return None if why is None else str(why.decode())
 
 
-def _reference(reason: str) -> Backend:
+def _reference(reason: str, otherwise: str) -> Backend:
     for key in ("CPU", "CUDA"):
         registration.register_reference(key)
-    return Backend("reference", reason, "none", "none")
+    return Backend("reference", reason, "none", "none", otherwise)
+
+
+def _otherwise(choice: str, with_cuda: bool) -> str:
+    """What a user of the compiled kernels would do for other ones."""
+    if not torch.version.cuda:
+        return "CUDA kernels need a torch built for CUDA; CTCKIT_OPS=reference runs plain torch."
+    if not with_cuda:
+        return "CUDA kernels need nvcc, on the PATH or under CUDA_HOME, when the library is built (CTCKIT_CUDA=1)."
+    if not torch.cuda.is_available():
+        return "CUDA kernels are there and run once torch sees a device; CTCKIT_OPS=reference runs plain torch."
+    if choice == "cpu":
+        return "CTCKIT_OPS=auto runs the CUDA kernels on CUDA tensors."
+    return "CTCKIT_OPS=reference runs plain torch."
 
 
 @functools.cache
@@ -55,7 +68,7 @@ def load() -> Backend:
     if choice not in _CHOICES:
         raise ConfigError(f"CTCKIT_OPS={choice} is not one of {', '.join(_CHOICES)}")
     if choice == "reference":
-        return _reference("CTCKIT_OPS=reference asks for the reference in plain torch.")
+        return _reference("CTCKIT_OPS=reference asks for the reference in plain torch.", "CTCKIT_OPS=auto.")
     if choice == "cuda" and not torch.cuda.is_available():
         raise ConfigError("CTCKIT_OPS=cuda: torch sees no CUDA device; use auto or cpu")
     try:
@@ -64,7 +77,7 @@ def load() -> Backend:
         if choice != "auto":
             raise ConfigError(f"CTCKIT_OPS={choice}: {error}; use auto or reference") from error
         print(f"ctckit: running the reference in plain torch: {error}", file=sys.stderr)  # noqa: T201
-        return _reference(f"The kernels cannot be compiled: {error}.")
+        return _reference(f"The kernels cannot be compiled: {error}.", "A C++ compiler (see CXX) and ninja.")
     torch.ops.load_library(str(path))  # type: ignore[no-untyped-call]
     library = ctypes.CDLL(str(path))
     isa = _isa(library)
@@ -73,8 +86,7 @@ def load() -> Backend:
     with_cuda = _has_cuda(library)
     if choice == "cuda" and not with_cuda:
         raise ConfigError("CTCKIT_OPS=cuda: the library was built without nvcc; rebuild with CTCKIT_CUDA=1")
-    if not with_cuda:
-        registration.register_reference("CUDA")
+    registration.register_reference("CUDA", *([registration.NOT_ON_CUDA] if with_cuda else []))
     runs_cuda = with_cuda and choice != "cpu" and torch.cuda.is_available()
     problem = _cuda_problem(library) if runs_cuda else None
     if problem is not None:
@@ -82,12 +94,15 @@ def load() -> Backend:
             raise ConfigError(f"CTCKIT_OPS=cuda: the CUDA kernels cannot run: {problem}; use cpu or reference")
         runs_cuda = False
         story += f"; the CUDA kernels cannot run: {problem}"
-    devices = "CPU and CUDA kernels" if with_cuda else "CPU kernels (CUDA tensors take the reference)"
+    devices = "CPU kernels (CUDA tensors take the reference)"
+    if with_cuda:
+        devices = f"CPU and CUDA kernels (CUDA tensors take the reference in {', '.join(registration.NOT_ON_CUDA)})"
     return Backend(
         "cuda" if runs_cuda else "cpu",
         f"CTCKIT_OPS={choice}: {devices}, {story}.",
         isa,
         version().decode().partition(":")[2],
+        _otherwise(choice, with_cuda),
     )
 
 

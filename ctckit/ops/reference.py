@@ -7,6 +7,8 @@ without a compiler they are what runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -205,9 +207,58 @@ def _forward_variables(emissions: Tensor, may_skip: Tensor) -> Tensor:
     return alphas
 
 
+def _mean_costs(emissions: Tensor, may_skip: Tensor) -> tuple[Tensor, Tensor]:
+    """Log alphas [T, B, states], and the mean cost, -sum(emissions), of the paths into each state."""
+    alphas, means = torch.empty_like(emissions), torch.empty_like(emissions)
+    states = emissions.shape[2]
+    alpha = torch.full_like(emissions[0], -_INF)
+    alpha[:, 0] = 0.0
+    mean = torch.zeros_like(alpha)
+    entered = emissions.new_full((emissions.shape[1], states + 2), -_INF)
+    costs = torch.zeros_like(entered)
+    for frame in range(emissions.shape[0]):
+        entered[:, 2:], costs[:, 2:] = alpha, mean
+        skipped = torch.where(may_skip, entered[:, :-2], -_INF)
+        candidates = torch.stack([alpha, entered[:, 1:-1], skipped])
+        alpha = candidates.logsumexp(0) + emissions[frame]
+        # Weights that sum to 1 exactly: a mean cost is large, and what is sought is a difference of such.
+        weights = torch.where(candidates > -_INF, candidates.softmax(0), 0.0)
+        mean = (weights * torch.stack([mean, costs[:, 1:-1], costs[:, :-2]])).sum(0)
+        mean = torch.where(alpha > -_INF, mean - emissions[frame], 0.0)
+        alphas[frame], means[frame] = alpha, mean
+    return alphas, means
+
+
 def _reversal(lengths: Tensor, size: int) -> Tensor:
     """[B, size] indices that turn the first ``length`` entries round (the rest stay in range)."""
     return (lengths.unsqueeze(1) - 1 - torch.arange(size, device=lengths.device)).clamp(min=0)
+
+
+def _both_ways(
+    emissions: Tensor, may_skip: Tensor, lengths: Tensor, last: Tensor
+) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """The problem and the reversed one as one batch, and what turns a result [T, B, states] of the latter back.
+
+    Backward variables are the forward variables of the reversed problem: both run in one loop.
+    """
+    frames, _, states = emissions.shape
+    in_time = _reversal(lengths, frames).t().unsqueeze(-1).expand(-1, -1, states)
+    in_state = _reversal(last + 1, states)
+    backwards = emissions.gather(0, in_time).gather(2, in_state.expand(frames, -1, -1))
+    # Entering reversed state r from r - 2 is entering the state that was two before, seen from the other end.
+    skip_back = torch.nn.functional.pad(may_skip, (0, 2))[:, 2:].gather(1, in_state)
+    return (
+        torch.cat([emissions, backwards], 1),
+        torch.cat([may_skip, skip_back], 0),
+        lambda turned: turned.gather(2, in_state.expand(frames, -1, -1)).gather(0, in_time),
+    )
+
+
+def _ends(alphas: Tensor, lengths: Tensor, last: Tensor) -> Tensor:
+    """[2, B] log alphas that end a path: of the last blank and of the last label, in the last frame."""
+    ends = alphas[(lengths - 1).clamp(min=0), torch.arange(lengths.shape[0], device=lengths.device)]
+    label = ends.gather(1, (last - 1).clamp(min=0).unsqueeze(1)).squeeze(1).masked_fill(last == 0, -_INF)
+    return torch.stack([ends.gather(1, last.unsqueeze(1)).squeeze(1), label])
 
 
 def _check_loss(logits: Tensor, targets: Tensor, lengths: Tensor, target_lengths: Tensor) -> None:
@@ -249,30 +300,22 @@ def ctc_loss(
         return torch.where(target_lengths == 0, 0.0, _INF).to(working), norms, occupancy
 
     def losses(score: Tensor) -> Tensor:
-        return torch.where(score > -_INF, normaliser.sum(0) - score, _INF).to(working)
-
-    def final(alphas: Tensor) -> Tensor:
-        """Log of the summed probability of all paths, before normalisation."""
-        ends = alphas[(lengths - 1).clamp(min=0), torch.arange(batch, device=lengths.device)]
-        label = ends.gather(1, (last - 1).clamp(min=0).unsqueeze(1)).squeeze(1).masked_fill(last == 0, -_INF)
-        return torch.logaddexp(ends.gather(1, last.unsqueeze(1)).squeeze(1), label)
+        loss = torch.where(score > -_INF, normaliser.sum(0) - score, _INF)
+        # What is the logarithm of a probability stays one when float32 has rounded its row norms.
+        return (loss if path_domain and shift > 0 else loss.clamp(min=0.0)).to(working)
 
     nothing = lengths == 0
     empty_score = torch.where(target_lengths == 0, 0.0, -_INF).double()
     if not with_gradient:
-        score = torch.where(nothing, empty_score, final(_forward_variables(emissions, may_skip)))
+        score = torch.where(
+            nothing, empty_score, _ends(_forward_variables(emissions, may_skip), lengths, last).logsumexp(0)
+        )
         return losses(score), logits.new_empty(0, dtype=working), logits.new_empty(0, dtype=working)
 
-    # The backward variables are the forward variables of the reversed problem: both run in one loop.
-    in_time = _reversal(lengths, frames).t().unsqueeze(-1).expand(-1, -1, states)
-    in_state = _reversal(last + 1, states)
-    backwards = emissions.gather(0, in_time).gather(2, in_state.expand(frames, -1, -1))
-    # Entering reversed state r from r - 2 is entering the state that was two before, seen from the other end.
-    skip_back = torch.nn.functional.pad(may_skip, (0, 2))[:, 2:].gather(1, in_state)
-    both = _forward_variables(torch.cat([emissions, backwards], 1), torch.cat([may_skip, skip_back], 0))
-    alphas = both[:, :batch]
-    betas = both[:, batch:].gather(2, in_state.expand(frames, -1, -1)).gather(0, in_time)
-    score = torch.where(nothing, empty_score, final(alphas))
+    doubled, may_skip, turn = _both_ways(emissions, may_skip, lengths, last)
+    both = _forward_variables(doubled, may_skip)
+    alphas, betas = both[:, :batch], turn(both[:, batch:])
+    score = torch.where(nothing, empty_score, _ends(alphas, lengths, last).logsumexp(0))
 
     reachable = (alphas > -_INF) & (betas > -_INF) & alive.unsqueeze(-1) & (score > -_INF).unsqueeze(-1)
     reachable &= torch.arange(states, device=last.device) <= last.unsqueeze(1)
@@ -305,6 +348,73 @@ def ctc_loss_backward(
     keep = real_frames(lengths, logits.shape[0]) & (losses < _INF)
     scale = torch.where(keep, grad_losses.to(working), 0.0).unsqueeze(-1)
     return torch.empty_like(logits).copy_(torch.where(keep.unsqueeze(-1), grad * scale, 0.0))
+
+
+def ctc_loss_with_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    lengths: Tensor,
+    target_lengths: Tensor,
+    shift: float,
+    path_domain: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Losses [B], entropies [B]; and for the gradients row norms, occupancies, covariances [B, T, S + 1].
+
+    With a path's cost being minus the sum of its logits and Z the summed weight of all paths, the entropy of
+    the paths is ``log Z + mean cost``. Its derivative with respect to a logit is the covariance of the cost with
+    passing there: ``occupancy * (mean cost of the paths through there - mean cost)``.
+    """
+    arguments = (targets, lengths, target_lengths)
+    losses, norms, occupancy = ctc_loss(logits, *arguments, shift, path_domain, with_gradient)
+    frames, batch, _ = logits.shape
+    working = _working(logits)
+    if frames == 0:
+        return losses, torch.zeros_like(losses), norms, occupancy, torch.zeros_like(occupancy)
+    column, may_skip = _states(targets)
+    emissions = _columns(logits, targets, target_lengths, shift)[..., column]
+    last = 2 * target_lengths
+    possible = (losses < _INF) & (lengths > 0)
+    doubled, may_skip, turn = _both_ways(emissions, may_skip, lengths, last)
+    alphas, means = _mean_costs(doubled, may_skip)
+    ends, end_costs = _ends(alphas[:, :batch], lengths, last), _ends(means[:, :batch], lengths, last)
+    score = ends.logsumexp(0)
+    mean = torch.where(ends > -_INF, ends.softmax(0) * end_costs, 0.0).sum(0)
+    entropies = torch.where(possible, score + mean, 0.0).clamp(min=0.0).to(working)
+    if not with_gradient:
+        return losses, entropies, norms, occupancy, logits.new_empty(0, dtype=working)
+    before, after = means[:, :batch], turn(means[:, batch:])
+    alpha, beta = alphas[:, :batch], turn(alphas[:, batch:])
+    through = real_frames(lengths, frames).unsqueeze(-1) & possible.unsqueeze(-1) & (alpha > -_INF) & (beta > -_INF)
+    through &= torch.arange(column.shape[0], device=last.device) <= last.unsqueeze(1)
+    gamma = (alpha + beta - emissions - score.unsqueeze(-1)).exp()
+    moved = torch.where(through, gamma * (before + after + emissions - mean.unsqueeze(-1)), 0.0)
+    covariance = torch.cat([moved[..., 0::2].sum(-1, keepdim=True), moved[..., 1::2]], -1)
+    return losses, entropies, norms, occupancy, covariance.transpose(0, 1).contiguous().to(working)
+
+
+def ctc_loss_with_entropy_backward(
+    grad_losses: Tensor,
+    grad_entropies: Tensor,
+    logits: Tensor,
+    targets: Tensor,
+    lengths: Tensor,
+    target_lengths: Tensor,
+    losses: Tensor,
+    norms: Tensor,
+    occupancy: Tensor,
+    covariance: Tensor,
+    norm_shift: float,
+) -> Tensor:
+    """The loss's gradient, and the entropy's: the covariances, each at its class."""
+    working = _working(logits)
+    arguments = (targets, lengths, target_lengths, losses, norms, occupancy, norm_shift)
+    grad = ctc_loss_backward(grad_losses, logits.to(working), *arguments)
+    inside = torch.arange(targets.shape[1], device=targets.device) < target_lengths.unsqueeze(1)
+    classes = torch.nn.functional.pad(targets.masked_fill(~inside, BLANK), (1, 0), value=BLANK)
+    weighted = covariance * grad_entropies.to(working).view(-1, 1, 1)
+    grad.scatter_add_(2, classes.expand(logits.shape[0], -1, -1), weighted.transpose(0, 1))
+    return torch.empty_like(logits).copy_(grad)
 
 
 def align(

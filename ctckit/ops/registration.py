@@ -8,7 +8,8 @@ and returns float32.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -26,19 +27,27 @@ _SCHEMAS = {
     " bool path_domain, bool with_gradient) -> (Tensor, Tensor, Tensor)",
     "ctc_loss_backward": "(Tensor grad_losses, Tensor logits, Tensor targets, Tensor lengths,"
     " Tensor target_lengths, Tensor losses, Tensor norms, Tensor occupancy, float norm_shift) -> Tensor",
+    "ctc_loss_with_entropy": "(Tensor logits, Tensor targets, Tensor lengths, Tensor target_lengths, float shift,"
+    " bool path_domain, bool with_gradient) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "ctc_loss_with_entropy_backward": "(Tensor grad_losses, Tensor grad_entropies, Tensor logits, Tensor targets,"
+    " Tensor lengths, Tensor target_lengths, Tensor losses, Tensor norms, Tensor occupancy, Tensor covariance,"
+    " float norm_shift) -> Tensor",
     "align": "(Tensor logits, Tensor targets, Tensor lengths, Tensor target_lengths, float shift)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     "sweep": "(Tensor best, Tensor best_logit, Tensor blank_logit, Tensor lengths, Tensor shifts)"
     " -> (Tensor, Tensor)",
 }
 
+NOT_ON_CUDA = ("ctc_loss_with_entropy", "ctc_loss_with_entropy_backward")
+"""Ops that csrc has no CUDA kernels for: the reference runs there, and `ctckit.ops.backend` says so."""
+
 _library: Any = torch.library  # untyped in torch
 _LIBRARY = _library.Library("ctckit", "DEF")
 
 
-def register_reference(key: str) -> None:
-    """Run the reference on the devices of dispatch key ``key`` ("CPU" or "CUDA")."""
-    for name in _SCHEMAS:
+def register_reference(key: str, names: Iterable[str] = tuple(_SCHEMAS)) -> None:
+    """Run the reference of these ops on the devices of dispatch key ``key`` ("CPU" or "CUDA")."""
+    for name in names:
         _LIBRARY.impl(name, getattr(reference, name), key)
 
 
@@ -98,6 +107,27 @@ def _fake_ctc_loss_backward(grad_losses: Tensor, logits: Tensor, *_rest: Any) ->
     return torch.empty_like(logits)
 
 
+def _fake_ctc_loss_with_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    lengths: Tensor,
+    target_lengths: Tensor,
+    shift: float,
+    path_domain: bool,
+    with_gradient: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    losses, norms, occupancy = _fake_ctc_loss(
+        logits, targets, lengths, target_lengths, shift, path_domain, with_gradient
+    )
+    return losses, torch.empty_like(losses), norms, occupancy, torch.empty_like(occupancy)
+
+
+def _fake_ctc_loss_with_entropy_backward(
+    grad_losses: Tensor, grad_entropies: Tensor, logits: Tensor, *_rest: Any
+) -> Tensor:
+    return torch.empty_like(logits)
+
+
 def _fake_align(
     logits: Tensor, targets: Tensor, lengths: Tensor, target_lengths: Tensor, shift: float
 ) -> tuple[Tensor, ...]:
@@ -138,13 +168,15 @@ def _backward_log_softmax_with_path(ctx: Any, grad: Tensor | None, *_path: Any) 
     return _log_softmax_gradient(ctx, grad), None, None
 
 
-def _save_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    """Works for the loss with and without the entropy, the second output; what comes after carries no gradient."""
     logits, targets, lengths, target_lengths, shift, path_domain, with_gradient = inputs
     if not with_gradient:
         raise RuntimeError("ctc_loss was called with with_gradient=False on logits that require one")
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(logits, targets, lengths, target_lengths, *output)
+    saved = output[1:] if len(output) == 3 else output[2:]
+    ctx.mark_non_differentiable(*saved)
+    ctx.save_for_backward(logits, targets, lengths, target_lengths, output[0], *saved)
     ctx.norm_shift = 0.0 if path_domain else shift
 
 
@@ -155,21 +187,59 @@ def _backward_loss(ctx: Any, grad_losses: Tensor | None, *_rest: Any) -> tuple[T
     return grad, *(None,) * 6
 
 
+def _backward_loss_with_entropy(
+    ctx: Any, grad_losses: Tensor | None, grad_entropies: Tensor | None, *_rest: Any
+) -> tuple[Tensor | None, ...]:
+    if grad_losses is None and grad_entropies is None:
+        return (None,) * 7
+    losses = ctx.saved_tensors[4]
+    grads = (torch.zeros_like(losses) if grad is None else grad for grad in (grad_losses, grad_entropies))
+    grad = torch.ops.ctckit.ctc_loss_with_entropy_backward(*grads, *ctx.saved_tensors, ctx.norm_shift)
+    return grad, *(None,) * 6
+
+
+def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    pass
+
+
+def _refuse_second_derivative(ctx: Any, *_grads: Any) -> NoReturn:
+    raise NotImplementedError(
+        "ctckit.ops: its gradients cannot be differentiated again; compute them without create_graph=True"
+    )
+
+
+_FAKES: dict[str, Callable[..., Any]] = {
+    "frame_stats": _fake_frame_stats,
+    "greedy": _fake_greedy,
+    "penalized_log_softmax": _fake_penalized_log_softmax,
+    "penalized_log_softmax_backward": _fake_penalized_log_softmax_backward,
+    "penalized_log_softmax_with_path": _fake_penalized_log_softmax_with_path,
+    "ctc_loss": _fake_ctc_loss,
+    "ctc_loss_backward": _fake_ctc_loss_backward,
+    "ctc_loss_with_entropy": _fake_ctc_loss_with_entropy,
+    "ctc_loss_with_entropy_backward": _fake_ctc_loss_with_entropy_backward,
+    "align": _fake_align,
+    "sweep": _fake_sweep,
+}
+_GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
+    "penalized_log_softmax": (_backward_log_softmax, _save_log_probs),
+    "penalized_log_softmax_with_path": (_backward_log_softmax_with_path, _save_log_probs),
+    "ctc_loss": (_backward_loss, _save_loss),
+    "ctc_loss_with_entropy": (_backward_loss_with_entropy, _save_loss),
+    "penalized_log_softmax_backward": (_refuse_second_derivative, _save_nothing),
+    "ctc_loss_backward": (_refuse_second_derivative, _save_nothing),
+    "ctc_loss_with_entropy_backward": (_refuse_second_derivative, _save_nothing),
+}
+
 for _name, _schema in _SCHEMAS.items():
     _tags = [torch.Tag.pt2_compliant_tag]
     # Whatever checks values waits for the device, which a graph cannot record. Older torch has no word for it.
     if not _name.endswith("_backward") and hasattr(torch.Tag, "cudagraph_unsafe"):
         _tags.append(torch.Tag.cudagraph_unsafe)
     _LIBRARY.define(_name + _schema, tags=tuple(_tags))
-    _library.register_fake(f"ctckit::{_name}", globals()[f"_fake_{_name}"], lib=_LIBRARY)
-
-for _name, _backward, _save in (
-    ("penalized_log_softmax", _backward_log_softmax, _save_log_probs),
-    ("penalized_log_softmax_with_path", _backward_log_softmax_with_path, _save_log_probs),
-    ("ctc_loss", _backward_loss, _save_loss),
-):
+    _library.register_fake(f"ctckit::{_name}", _FAKES[_name], lib=_LIBRARY)
+for _name, (_backward, _save) in _GRADIENTS.items():
     _library.register_autograd(f"ctckit::{_name}", _backward, setup_context=_save, lib=_LIBRARY)
-
 for _name in ("penalized_log_softmax", "penalized_log_softmax_with_path"):
     for _device in ("cpu", "cuda"):
         _library.register_autocast(f"ctckit::{_name}", _device, torch.float32, lib=_LIBRARY)

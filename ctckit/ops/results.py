@@ -6,9 +6,6 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-Domain = Literal["logit", "path"]
-"""Where a blank shift acts: on the logits before the softmax, or on the paths after it."""
-
 
 class FrameStats(NamedTuple):
     """All that greedy decoding needs of a frame, whatever the blank shift.
@@ -59,6 +56,15 @@ class Alignment(NamedTuple):
     """Log-probability of the path in nats; -inf where no path exists."""
 
 
+class LossWithEntropy(NamedTuple):
+    """CTC losses and how undecided the alignment is."""
+
+    losses_B: Tensor
+    """In nats; inf where no path exists."""
+    entropies_B: Tensor
+    """Entropy, in nats, of the distribution over the paths of the targets; 0 where there is one path or none."""
+
+
 class Backend(NamedTuple):
     """Which kernels run, and why."""
 
@@ -69,3 +75,5 @@ class Backend(NamedTuple):
     """Instruction set of the CPU kernels: avx512, avx2 or generic; "none" on the reference."""
     version: str
     """Key of the compiled library: a hash of its sources and flags; "none" on the reference."""
+    otherwise: str
+    """What would change the choice: one sentence."""

@@ -18,7 +18,7 @@ class Problem(NamedTuple):
 
 
 KINDS = ("normal", "ties", "huge", "minus infinity", "peaked", "all equal", "dead frames")
-LAYOUTS = ("TBC", "BTC", "CTB", "every other")
+LAYOUTS = ("TBC", "BTC", "BCT", "CTB", "every other")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -44,6 +44,8 @@ def with_layout(logits: Tensor, layout: str) -> Tensor:
     """The same values under other strides."""
     if layout == "BTC":
         return logits.transpose(0, 1).contiguous().transpose(0, 1)
+    if layout == "BCT":
+        return logits.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     if layout == "CTB":
         return logits.permute(2, 0, 1).contiguous().permute(1, 2, 0)
     if layout == "every other":

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ctckit import ops
 from ctckit.ops import build
@@ -158,3 +159,49 @@ print(module.source_hash())
 def test_x86_has_three_tables_and_others_one():
     names = [name for name in build._commands({**os.environ, "CTCKIT_CUDA": "0"}) if name.startswith("kernels_")]
     assert len(names) == (3 if platform.machine() in ("x86_64", "AMD64") else 1)
+
+
+def test_ctckit_imports_without_the_compiler_of_torch():
+    """torch._dynamo takes longer to import than all of ctckit."""
+    program = "import sys, ctckit.assemble, ctckit.ops; print('torch._dynamo' in sys.modules)"
+    assert run(program).stdout.strip() == "False"
+
+
+def test_a_compiled_function_may_be_the_first_to_use_an_op():
+    program = """
+import torch
+from ctckit import ops
+lengths = torch.full((2,), 6)
+compiled = torch.compile(lambda x: ops.greedy(x, lengths).counts_B, backend="aot_eager", fullgraph=True)
+logits = torch.randn(6, 2, 5)
+assert torch.equal(compiled(logits), ops.greedy(logits, lengths).counts_B)
+"""
+    done = run(program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_reference_runs_where_nothing_can_be_built():
+    """As on Windows, which has no fcntl; a compiler there changes nothing."""
+    program = """
+import sys
+sys.modules["fcntl"] = None
+import torch
+import ctckit.assemble
+from ctckit import ops
+from ctckit.ops import build
+build.matches_sources = lambda library: False
+sys.platform = "win32"  # not before the imports: the standard library's look at it too
+print(ops.backend().name, ops.greedy(torch.zeros(3, 1, 2), torch.tensor([3])).counts_B.tolist())
+"""
+    done = run(program)
+    assert done.stdout.split() == ["reference", "[0]"], done.stderr
+    assert "kernels are built on Linux and macOS, not on win32" in done.stderr
+
+
+def test_every_choice_says_what_would_change_it():
+    show = "from ctckit import ops; print(ops.backend().otherwise)"
+    assert "CTCKIT_OPS=auto" in run(show, CTCKIT_OPS="reference").stdout
+    wanted = "CUDA" if torch.version.cuda else "CUDA kernels need a torch built for CUDA"
+    assert run(show, CTCKIT_OPS="auto").stdout.startswith(wanted)
+    broken = "import ctckit.ops.build as b; b.matches_sources = lambda path: False; " + show
+    assert "C++ compiler" in run(broken, CXX="no-such-compiler").stdout

@@ -30,6 +30,11 @@ def call_everything(problem, with_gradient=True):
         losses = ops.ctc_loss(leaf, targets, lengths, target_lengths, shift, domain)
         losses.masked_fill(losses == torch.inf, 0).sum().backward()
         results += [losses.detach(), leaf.grad]
+        leaf = logits.detach().requires_grad_()
+        losses, entropies = ops.ctc_loss_with_entropy(leaf, targets, lengths, target_lengths, shift, domain)
+        (losses.masked_fill(losses == torch.inf, 0) - 2 * entropies).sum().backward()
+        results += [losses.detach(), entropies.detach(), leaf.grad]
+    results.append(ops.occupancies(*problem))
     return results
 
 
@@ -41,6 +46,8 @@ def test_opcheck(dtype):
     stats = ops.frame_stats(logits, lengths)
     shifts = torch.tensor([0.0, -1.0], dtype=torch.float64)
     losses, norms, occupancy = OPS.ctc_loss(logits, targets, lengths, target_lengths, shift, False, True)
+    with_entropy = OPS.ctc_loss_with_entropy(logits, targets, lengths, target_lengths, shift, False, True)
+    losses_of_both, entropies, *saved = with_entropy
     log_probs = OPS.penalized_log_softmax(logits, shift)
     for op, arguments in (
         (OPS.frame_stats, (logits, lengths)),
@@ -53,6 +60,12 @@ def test_opcheck(dtype):
         (
             OPS.ctc_loss_backward,
             (torch.ones_like(losses), logits, targets, lengths, target_lengths, losses, norms, occupancy, shift),
+        ),
+        (OPS.ctc_loss_with_entropy, (leaf, targets, lengths, target_lengths, shift, False, True)),
+        (OPS.ctc_loss_with_entropy, (logits, targets, lengths, target_lengths, shift, True, False)),
+        (
+            OPS.ctc_loss_with_entropy_backward,
+            (losses, entropies, logits, targets, lengths, target_lengths, losses_of_both, *saved, shift),
         ),
         (OPS.align, (logits, targets, lengths, target_lengths, shift)),
         (OPS.sweep, (stats.best_TB, stats.best_logit_TB, stats.blank_logit_TB, lengths, shifts)),
@@ -69,10 +82,38 @@ def test_gradcheck(domain, layout):
     assert keep.any()
     rest = (problem.targets, problem.lengths, problem.target_lengths, problem.shift)
     assert torch.autograd.gradcheck(lambda x: ops.ctc_loss(x, *rest, domain)[keep], leaf)
+    assert torch.autograd.gradcheck(lambda x: ops.ctc_loss_with_entropy(x, *rest, domain).losses_B[keep], leaf)
+    assert torch.autograd.gradcheck(lambda x: ops.ctc_loss_with_entropy(x, *rest, domain).entropies_B, leaf)
     assert torch.autograd.gradcheck(lambda x: ops.penalized_log_softmax(x, -0.8), leaf)
     assert torch.autograd.gradcheck(
         lambda x: ops.penalized_log_softmax_with_path(x, problem.lengths, -0.8)[0], leaf
     )
+
+
+@pytest.mark.parametrize("op", ["ctc_loss", "ctc_loss_with_entropy", "penalized_log_softmax"])
+def test_second_derivatives_are_refused(op):
+    problem = make(dtype=torch.float64)
+    leaf = problem.logits.clone().requires_grad_()
+    result = {
+        "ctc_loss": lambda: ops.ctc_loss(leaf, *problem[1:4])[-1],
+        "ctc_loss_with_entropy": lambda: ops.ctc_loss_with_entropy(leaf, *problem[1:4]).entropies_B[-1],
+        "penalized_log_softmax": lambda: ops.penalized_log_softmax(leaf).pow(2).sum(),
+    }[op]()
+    (gradient,) = torch.autograd.grad(result, leaf, create_graph=True)
+    with pytest.raises(NotImplementedError, match="cannot be differentiated again"):
+        gradient.pow(2).sum().backward()
+
+
+def test_no_loss_of_a_confident_clip_is_negative():
+    """Row norms in float32 once made the loss of certain frames -4e-8 each, and their probability more than 1."""
+    for label in (8.0, 17.0, 30.0):
+        logits = torch.tensor([0.0, label]).expand(400, 1, 2)
+        arguments = (logits, torch.tensor([[1]]), torch.tensor([400]), torch.tensor([1]))
+        loss = ops.ctc_loss(*arguments)
+        truth = ops.ctc_loss(logits.double(), *arguments[1:])
+        assert float(loss) >= 0
+        assert float(loss) == pytest.approx(float(truth), abs=400 * 2.0**-24)
+        assert float(ops.greedy(logits, torch.tensor([400])).utterance_scores_B) <= 0
 
 
 def test_scores_carry_no_gradient():
@@ -92,6 +133,7 @@ def test_compile_without_graph_breaks():
     def step(logits):
         log_probs, path = ops.penalized_log_softmax_with_path(logits, problem.lengths, -1.0)
         losses = ops.ctc_loss(logits, *problem[1:4], -1.0, "path")
+        losses = losses - ops.ctc_loss_with_entropy(logits, *problem[1:4]).entropies_B
         keep = ops.feasible(problem.targets, problem.lengths, problem.target_lengths)
         return losses.masked_fill(~keep, 0.0).sum() + log_probs.mean() + path.scores_BS.sum()
 
@@ -152,10 +194,26 @@ def test_infeasible_is_infinite_without_gradient_and_feasible_knows():
     assert torch.isfinite(logits.grad).all()
     assert not logits.grad[:, 0].any()
     assert logits.grad[:, 1].any()
-    shown, hidden = ops.hide_infinite(losses.detach())
-    assert hidden == 2
-    assert shown[0] == shown[3] == 0
+    both = ops.ctc_loss_with_entropy(logits, targets, lengths, target_lengths)
+    assert torch.equal(both.losses_B, losses)
+    assert both.entropies_B[0] == both.entropies_B[3] == 0
+    (gradient,) = torch.autograd.grad(both.entropies_B.sum(), logits)
+    assert not gradient[:, 0].any()
+    assert gradient[:, 1].any()
+    soft = ops.occupancies(logits, targets, lengths, target_lengths)
+    assert not soft[0].any()
+    torch.testing.assert_close(soft[1, :3].sum(-1), torch.ones(3))
+    assert not soft[1, 3:].any()
     assert ops.align(logits, targets, lengths, target_lengths).utterance_scores_B[0] == -torch.inf
+
+
+@pytest.mark.parametrize("gap", [1.0, 1e4])
+def test_repeats_need_a_blank_between_them_however_far_apart_logits_are(gap):
+    """Gaps of 1e4 nats take the numbers with an exponent each; a barred skip must not be a small weight there."""
+    logits = gap * torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([[1, 1, 1], [1, 1, 2], [2, 2, -1]])
+    losses = ops.ctc_loss(logits, targets, torch.tensor([4, 3, 2]), torch.tensor([3, 3, 2]))
+    assert losses.tolist() == [torch.inf] * 3
 
 
 @given(st.lists(st.integers(1, 3), max_size=6), st.integers(0, 10), st.sampled_from([torch.float32, torch.float64]))
@@ -183,6 +241,8 @@ def test_bad_logits_name_the_utterance(value, column, dtype):
         lambda: ops.penalized_log_softmax(logits),
         lambda: ops.penalized_log_softmax_with_path(logits, lengths),
         lambda: ops.ctc_loss(logits, *rest),
+        lambda: ops.ctc_loss_with_entropy(logits, *rest),
+        lambda: ops.occupancies(logits, *rest),
         lambda: ops.align(logits, *rest),
     ):
         with pytest.raises(ValueError, match=r"logits: utterance 1 holds NaN or \+inf at frame 7"):
@@ -217,6 +277,9 @@ def hostile_calls():
     yield "target_lengths", lambda: ops.ctc_loss(logits, targets, lengths, target_lengths + 3)
     yield "target_lengths", lambda: ops.align(logits, targets, lengths, target_lengths - 3)
     yield "domain", lambda: ops.ctc_loss(logits, *rest, 0.0, "paths")
+    yield "domain", lambda: ops.ctc_loss_with_entropy(logits, *rest, 0.0, "paths")
+    yield "targets: label 0 of utterance 1", lambda: ops.occupancies(logits, blanks, lengths, full)
+    yield "logits", lambda: ops.occupancies([1.0], targets, lengths, target_lengths)
     yield "shifts", lambda: ops.sweep(stats, lengths, [float("nan")])
     yield "lengths", lambda: ops.sweep(stats, lengths + 7, [0.0])
     yield "stats", lambda: ops.sweep(stats._replace(best_logit_TB=stats.best_logit_TB[:2]), lengths, [0.0])
@@ -245,6 +308,8 @@ def test_hostile_callers_of_the_bare_ops():
         lambda: OPS.ctc_loss_backward(losses.double(), *saved, 0.0),
         lambda: OPS.ctc_loss_backward(losses, *saved[:4], losses, norms[:1], occupancy, 0.0),
         lambda: OPS.ctc_loss_backward(losses, *saved[:4], losses, norms, occupancy[:, :1], 0.0),
+        lambda: OPS.ctc_loss_with_entropy_backward(losses, losses[:1], *saved, occupancy, 0.0),
+        lambda: OPS.ctc_loss_with_entropy_backward(losses, losses, *saved, occupancy[:, :1], 0.0),
         lambda: OPS.penalized_log_softmax_backward(logits[:1], logits),
         lambda: OPS.penalized_log_softmax_backward(logits.double(), logits),
         lambda: OPS.sweep(stats[0].int(), stats[1], stats[3], lengths, torch.zeros(2).double()),

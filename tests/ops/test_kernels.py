@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ctckit import ops
 from ctckit.ops import reference
 
-from .closeness import assert_right
-from .problems import DTYPES, make, problems
+from .closeness import assert_right, magnitude_of
+from .problems import DTYPES, LAYOUTS, make, problems, with_layout
 
 OPS = torch.ops.ctckit
 EXAMPLES = settings(max_examples=100, deadline=None)
@@ -35,7 +35,7 @@ def test_frame_stats(problem):
     got, own = OPS.frame_stats(logits, lengths), reference.frame_stats(logits, lengths)
     truth = reference.frame_stats(wide(logits), lengths)
     for name, *values in zip(ops.FrameStats._fields, got, own, truth, strict=True):
-        assert_right(name, *values)
+        assert_right(name, *values, magnitude=magnitude_of(logits))
 
 
 @EXAMPLES
@@ -44,8 +44,9 @@ def test_greedy(problem):
     logits, lengths, shift = problem.logits, problem.lengths, problem.shift
     got, own = OPS.greedy(logits, lengths, shift), reference.greedy(logits, lengths, shift)
     truth = reference.greedy(wide(logits), lengths, shift)
+    frames = len(logits)
     for name, *values in zip(ops.GreedyPaths._fields, got, own, truth, strict=True):
-        assert_right(name, *values, scale=float(max(logits.shape[0], 1)))
+        assert_right(name, *values, scale=1.0 + frames, magnitude=frames * magnitude_of(logits, shift))
 
 
 @EXAMPLES
@@ -54,7 +55,8 @@ def test_log_softmax_with_path(problem):
     logits, lengths, shift = problem.logits, problem.lengths, problem.shift
     log_probs, *path = OPS.penalized_log_softmax_with_path(logits, lengths, shift)
     own = reference.penalized_log_softmax(logits, shift)
-    assert_right("log_probs", log_probs, own, reference.penalized_log_softmax(wide(logits), shift))
+    truth = reference.penalized_log_softmax(wide(logits), shift)
+    assert_right("log_probs", log_probs, own, truth, magnitude=magnitude_of(logits, shift))
     assert log_probs.stride() == torch.empty_like(logits).stride()
     assert torch.equal(log_probs, OPS.penalized_log_softmax(logits, shift))
     for alone, fused in zip(OPS.greedy(logits, lengths, shift), path, strict=True):
@@ -81,11 +83,13 @@ def test_ctc_loss(problem, path_domain):
     rest = (targets, lengths, target_lengths, shift, path_domain, True)
     got, own = OPS.ctc_loss(logits, *rest), reference.ctc_loss(logits, *rest)
     truth = reference.ctc_loss(wide(logits), *rest)
-    spread = logits.double().masked_fill(logits == -torch.inf, 0).abs().amax() if logits.numel() else 0.0
-    assert_right("losses", got[0], own[0], truth[0], scale=float(1 + logits.shape[0] * spread))
+    frames, magnitude = len(logits), magnitude_of(logits, shift)
+    assert_right("losses", got[0], own[0], truth[0], scale=1.0 + frames, magnitude=frames * magnitude)
     finite = truth[0] < torch.inf
-    # In "huge" logits a rounding of the row maximum in float16 or float32 is exact, so this holds as it stands.
-    assert_right("occupancy", got[2][finite], own[2][finite], truth[2][finite])
+    # Occupancies come from float64 alone, and from no row norm. The truth's log-alphas and log-betas are as large
+    # as frames times the logits, and each frame rounds them once more; an error of theirs is a relative one here.
+    summed = frames**2 * magnitude
+    assert_right("occupancy", got[2][finite], own[2][finite], truth[2][finite], summed=summed)
     without = OPS.ctc_loss(logits, *rest[:-1], False)
     assert torch.equal(without[0], got[0])
     assert without[1].numel() == without[2].numel() == 0
@@ -96,9 +100,62 @@ def test_ctc_loss(problem, path_domain):
     gradient = OPS.ctc_loss_backward(weights, logits, *arguments, *got, norm_shift)
     own_gradient = reference.ctc_loss_backward(weights, logits, *arguments, *own, norm_shift)
     true_gradient = reference.ctc_loss_backward(weights.double(), wide(logits), *arguments, *truth, norm_shift)
-    assert_right("gradient", gradient, own_gradient, true_gradient)
+    # An error in a softmax's exponent, which is as large as the logits, is a relative one of the softmax.
+    assert_right("gradient", gradient, own_gradient, true_gradient, magnitude=magnitude, summed=summed)
     assert gradient.stride() == torch.empty_like(logits).stride()
     assert not gradient[:, ~finite].any()
+
+
+@EXAMPLES
+@given(problems(), st.booleans())
+def test_ctc_loss_with_entropy(problem, path_domain):
+    logits, targets, lengths, target_lengths, shift = problem
+    rest = (targets, lengths, target_lengths, shift, path_domain, True)
+    got, own = OPS.ctc_loss_with_entropy(logits, *rest), reference.ctc_loss_with_entropy(logits, *rest)
+    truth = reference.ctc_loss_with_entropy(wide(logits), *rest)
+    for one, other in zip(OPS.ctc_loss(logits, *rest), (got[0], got[2], got[3]), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+    # An entropy is a difference of numbers as large as the frames times the logits; covariances as the occupancies.
+    frames, magnitude = len(logits), magnitude_of(logits, shift)
+    summed = frames**2 * magnitude
+    assert_right("entropies", got[1], own[1], truth[1], scale=1.0 + frames, summed=summed)
+    finite = truth[0] < torch.inf
+    # Costs around their mean are nats of entropy, a few a frame.
+    assert_right("covariance", got[4][finite], own[4][finite], truth[4][finite], scale=1.0 + frames, summed=summed)
+    assert not got[4][~finite].any()
+    assert torch.equal(OPS.ctc_loss_with_entropy(logits, *rest[:-1], False)[1], got[1])
+
+    weights = torch.rand(2, logits.shape[1], generator=torch.Generator().manual_seed(2)).to(got[0].dtype)
+    weights[0] *= torch.arange(logits.shape[1]) % 2  # some utterances for their entropy alone
+    arguments = (targets, lengths, target_lengths)
+    norm_shift = 0.0 if path_domain else shift
+    gradient, own_gradient, true_gradient = (
+        op(*weights.to(saved[0].dtype), x, *arguments, saved[0], *saved[2:], norm_shift)
+        for op, x, saved in (
+            (OPS.ctc_loss_with_entropy_backward, logits, got),
+            (reference.ctc_loss_with_entropy_backward, logits, own),
+            (reference.ctc_loss_with_entropy_backward, wide(logits), truth),
+        )
+    )
+    assert_right(
+        "gradient", gradient, own_gradient, true_gradient, scale=1.0 + frames, magnitude=magnitude, summed=summed
+    )
+
+
+def test_the_programme_survives_what_plain_doubles_do_not():
+    """Labels that come late and then at once: the mass is in states that were below 2^-1022 of the largest."""
+    frames, width = 400, 60
+    logits = torch.zeros(frames, 2, width + 1, dtype=torch.float64)
+    logits[: frames // 2, :, 0] = 30.0
+    logits[frames // 2 :, :, 1:] = 30.0
+    logits[:, 1] += torch.randn(frames, width + 1, generator=torch.Generator().manual_seed(0)).double() * 40
+    targets = torch.arange(1, width + 1).expand(2, width)
+    rest = (targets, torch.tensor([frames, frames]), torch.tensor([width, width]))
+    got, truth = (
+        op(logits, *rest, 0.0, False, True) for op in (OPS.ctc_loss_with_entropy, reference.ctc_loss_with_entropy)
+    )
+    for one, other in zip(got, truth, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 @EXAMPLES
@@ -108,9 +165,9 @@ def test_align(problem):
     got, own, truth = (
         op(x, *rest) for op, x in ((OPS.align, logits), (reference.align, logits), (reference.align, wide(logits)))
     )
-    spread = logits.double().masked_fill(logits == -torch.inf, 0).abs().amax() if logits.numel() else 0.0
+    frames, magnitude = len(logits), magnitude_of(logits, problem.shift)
     for name, *values in zip(ops.Alignment._fields, got, own, truth, strict=True):
-        assert_right(name, *values, scale=float(1 + logits.shape[0] * spread))
+        assert_right(name, *values, scale=1.0 + frames, magnitude=frames * magnitude)
 
 
 @EXAMPLES
@@ -144,6 +201,34 @@ def test_large_shapes(dtype, shape):
         torch.testing.assert_close(got.double(), truth.double(), rtol=2e-6, atol=1e-5)
     for got, truth in zip(OPS.align(logits, *rest), reference.align(wide(logits), *rest), strict=True):
         torch.testing.assert_close(got.double(), truth.double(), rtol=2e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(150, 3, 45), (64, 2, 66), (33, 70, 17)])
+def test_strides_change_no_bit(shape, dtype):
+    """Tiles of strided rows, whole and cut by the ends of utterances and chunks, hold the rows."""
+    logits, *rest = make(shape=shape, width=6, dtype=dtype, shift=-0.7)
+    weights = torch.ones(shape[1], dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+
+    def results(logits):
+        log_probs, *path = OPS.penalized_log_softmax_with_path(logits, rest[1], -0.7)
+        loss = OPS.ctc_loss(logits, *rest, False, True)
+        gradient = OPS.ctc_loss_backward(weights, logits, *rest[:-1], *loss, -0.7)
+        back = OPS.penalized_log_softmax_backward(logits, log_probs)
+        return [
+            log_probs,
+            *path,
+            *loss,
+            gradient,
+            back,
+            *OPS.frame_stats(logits, rest[1]),
+            *OPS.align(logits, *rest),
+        ]
+
+    plain = results(logits)
+    for layout in LAYOUTS[1:]:
+        for one, other in zip(plain, results(with_layout(logits, layout)), strict=True):
+            assert torch.equal(one, other), layout
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -46,6 +46,28 @@ def test_loss_and_alignment_are_the_sum_and_the_best_of_all_paths(target, shift,
         assert float(score) == pytest.approx(paths[best], abs=1e-12)
 
 
+@pytest.mark.parametrize("target", [[], [1], [1, 1], [1, 2], [2, 1, 2]])
+@pytest.mark.parametrize("shift", [0.0, -1.5])
+@pytest.mark.parametrize("path_domain", [False, True])
+def test_entropy_and_its_gradient_are_those_of_all_paths(target, shift, path_domain):
+    frames = 5
+    logits = 2 * torch.randn(frames, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    leaf = logits.clone().requires_grad_()
+    penalty = torch.tensor([shift, 0.0, 0.0], dtype=torch.float64)
+    scores = (leaf[:, 0] + penalty).log_softmax(-1)  # in either domain: the normaliser is no path's own
+    paths = [path for path, _ in every_path(scores.detach(), target, frames)]
+    weights = torch.stack([scores[range(frames), path].sum() for path in paths]).log_softmax(0)
+    entropy = -(weights.exp() * weights).sum()
+    (want,) = torch.autograd.grad(entropy, leaf)
+    labels = torch.tensor([target], dtype=torch.int64).view(1, -1)
+    arguments = (logits, labels, torch.tensor([frames]), torch.tensor([len(target)]))
+    losses, entropies, *saved = reference.ctc_loss_with_entropy(*arguments, shift, path_domain, True)
+    assert float(entropies) == pytest.approx(entropy.item(), abs=1e-12)
+    nothing, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    got = reference.ctc_loss_with_entropy_backward(nothing, one, *arguments, losses, *saved, shift)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_loss_and_gradient_are_torchs_in_float64(seed):
     problem = make(shape=(20, 3, 7), dtype=torch.float64, seed=seed)
