@@ -10,7 +10,7 @@ Units: losses are nats per reference token. Names ending in ``_rate`` or ``_shar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -37,6 +37,13 @@ Domain = Literal["logit", "path"]
 """Where a blank shift acts; explained at ``Penalty``."""
 
 Severity = Literal["info", "warning", "error"]
+GRAVITY: Final[tuple[Severity, ...]] = ("info", "warning", "error")
+"""Severities, the gravest last."""
+
+
+def gravest(severities: Iterable[Severity]) -> Severity:
+    """Return the worst severity; info where there is none."""
+    return max(severities, key=GRAVITY.index, default="info")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from ctckit.audit.features import Progress, check_features
 from ctckit.audit.initial_loss import check_initial_loss
@@ -11,9 +11,7 @@ from ctckit.audit.lengths import check_lengths
 from ctckit.audit.model import check_learning_rates, check_model
 from ctckit.audit.subject import Subject
 from ctckit.data import encode_targets
-from ctckit.types import Finding, Severity
-
-ORDER: tuple[Severity, ...] = ("error", "warning", "info")
+from ctckit.types import GRAVITY, Finding, Severity
 
 
 def cheap_audit(subject: Subject) -> tuple[Finding, ...]:
@@ -39,14 +37,9 @@ def full_audit(
     return by_gravity(run())
 
 
-def gravest(findings: Sequence[Finding]) -> Severity:
-    """The worst severity among findings; info where there is none."""
-    return min((finding.severity for finding in findings), key=ORDER.index, default="info")
-
-
 def by_gravity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Put findings in order: errors first, otherwise as they were found."""
-    return tuple(sorted(findings, key=lambda finding: ORDER.index(finding.severity)))
+    return tuple(sorted(findings, key=lambda finding: -GRAVITY.index(finding.severity)))
 
 
 def _without_features(subject: Subject, *, losses: bool) -> Iterator[Finding]:

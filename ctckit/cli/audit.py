@@ -90,10 +90,10 @@ def audit(
     """
     from rich.console import Console
 
-    from ctckit.audit.checks import gravest
     from ctckit.cli.device import choose_device
     from ctckit.cli.train import choose_recipe, load_with_recipe, settings_layers
     from ctckit.config import resolve
+    from ctckit.types import gravest
 
     console = Console(stderr=True, soft_wrap=True)
     registry, _ = load_with_recipe(plugins, console)
@@ -104,13 +104,14 @@ def audit(
     findings = run_audit(
         config, registry, {name: path for name, path in paths.items() if path is not None}, clips, console, probing
     )
-    verdict = {"info": "clean", "warning": "warnings", "error": "errors"}[gravest(findings)]
+    worst = gravest(finding.severity for finding in findings)
+    verdict = {"info": "clean", "warning": "warnings", "error": "errors"}[worst]
     if as_json:
         listed = [asdict(finding) for finding in findings]
         click.echo(json.dumps({"data": str(data), "verdict": verdict, "findings": listed}, indent=2))
     else:
         click.echo("\n".join([*_lines(findings), f"{data}: {verdict}"]))
-    context.exit(EXIT_CODES[gravest(findings)])
+    context.exit(EXIT_CODES[worst])
 
 
 @dataclass(frozen=True, slots=True)

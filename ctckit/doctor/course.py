@@ -11,7 +11,7 @@ from ctckit.doctor.pace import Forecast, forecast
 from ctckit.doctor.past import Past
 from ctckit.doctor.states import MEANINGS, Evidence, Judgement, State, state_of
 from ctckit.record.epoch import Epoch
-from ctckit.types import Severity
+from ctckit.types import Severity, gravest
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,8 @@ class Course:
             case State.DIVERGED:
                 return "error" if self.epochs > 1 else "warning"
             case State.PLATEAU:
-                return self._patience()
+                # who fell back onto it is not waiting to leave it
+                return gravest([self._patience(), "warning" if self.past.off_plateau else "info"])
             case State.ESCAPING:
                 return "warning" if late else "info"
             case State.HEALTHY | State.STARTING:

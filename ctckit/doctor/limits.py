@@ -42,6 +42,9 @@ LOW: Final = 0.25
 LEARNT_NATS: Final = 1.5
 """The same in nats per token, where the plateau was not recorded."""
 
+LEARNT_NATS_OF_FEW: Final = 1.0
+"""And where the alphabet may be that of nanopores: of four labels the plateau itself is at 1.39."""
+
 ZERO_LOSS: Final = -1e-3
 """Losses below it are negative; rounding is above it."""
 

@@ -94,7 +94,9 @@ def _further(recorded: Recorded) -> Iterator[Advice]:
 
 def _leave_plateau(diagnosis: Diagnosis, recorded: Recorded) -> Iterator[Advice]:
     past, config = recorded.epochs, recorded.config
-    if diagnosis.severity != "error" and recorded.goes_on:
+    if recorded.first_escape is not None:
+        yield from _go_back(recorded)
+    elif diagnosis.severity != "error" and recorded.goes_on:
         yield Advice(
             f"wait until epoch {diagnosis.since + PATIENCE} or so",
             "every CTC run starts on the plateau; AN4 words leave it in epoch 4, harder corpora later",
@@ -265,8 +267,8 @@ def _mend(reason: str, now: Epoch, config: Mapping[str, Any]) -> Iterator[Advice
             )
 
 
-def _converge(recorded: Recorded) -> Iterator[Advice]:
-    now, best, config = recorded.epochs[-1], recorded.best, recorded.config
+def _go_back(recorded: Recorded) -> Iterator[Advice]:
+    best = recorded.best
     if best is not None:
         kept = "" if recorded.foreign else " (checkpoints/best.pt)"
         yield Advice(
@@ -274,6 +276,11 @@ def _converge(recorded: Recorded) -> Iterator[Advice]:
             f"it has {best.val_wer:.1f} % word errors; what came after is worse",
             ISSUES,
         )
+
+
+def _converge(recorded: Recorded) -> Iterator[Advice]:
+    now, config = recorded.epochs[-1], recorded.config
+    yield from _go_back(recorded)
     rate = "" if now.learning_rate is None else f" (now {now.learning_rate:.2g})"
     yield Advice(
         f"lower the learning rate{rate} threefold, and warm up", "the usual cause of a loss that rises", ISSUES

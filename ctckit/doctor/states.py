@@ -160,6 +160,8 @@ def _nothing_learnt(past: Past) -> Judgement | None:
 def _diverged(past: Past) -> Judgement | None:
     """A loss that rises from where it was, and errors with it: no beginning explains that."""
     now, lowest, best = past.now, past.lowest_fit, past.best_error()
+    if now.on_plateau and not now.above_plateau:
+        return None  # back on the plateau: that is a state of its own
     risen = now.fit is not None and lowest is not None and now.fit > limits.RISEN * max(lowest, 0.0)
     silent = now.deletion_rate is not None and now.deletion_rate >= COLLAPSED_DELETION_RATE
     if best is not None and now.val_wer is not None and best < limits.MANY_ERRORS and (risen or silent):
@@ -173,8 +175,7 @@ def _diverged(past: Past) -> Judgement | None:
             return _found(State.DIVERGED, "lost", why, now, best_val_wer=best, lowest_training_loss=lowest)
     if not risen or not now.plateau_loss:
         return None
-    learnt = lowest is not None and lowest < limits.LEARNT * now.plateau_loss
-    if now.above_plateau or (learnt and now.on_plateau):
+    if now.above_plateau:
         why = (
             f"training loss has risen from {lowest:.2f} (epoch {past.lowest_fit_epoch}) to {now.fit:.2f}, where "
             f"the unigram plateau is {now.plateau_loss:.2f}"
@@ -250,7 +251,7 @@ def _plateau(past: Past) -> Judgement | None:
     ]
     # a low loss speaks against one sign; in an alphabet of four it is low on the plateau as well
     sure = now.unique_nonblank == 0 or len(silent) > 1
-    learnt = now.fit is not None and now.fit < (limits.DECODER_NATS if sure else limits.LEARNT_NATS)
+    learnt = now.fit is not None and now.fit < (limits.LEARNT_NATS_OF_FEW if sure else limits.LEARNT_NATS)
     if not silent or learnt:
         return None
     why = f"{', '.join(silent)}; the unigram plateau itself was not recorded, so this is inferred"
@@ -345,7 +346,7 @@ def _escaping(past: Past) -> Judgement | None:
     return None
 
 
-RULES = (_broken, _diverged, _over_penalised, _starting, _plateau, _overfit, _blank_biased, _escaping)
+RULES = (_broken, _over_penalised, _diverged, _starting, _plateau, _overfit, _blank_biased, _escaping)
 
 
 def _healthy(now: Epoch) -> Judgement:

@@ -17,9 +17,7 @@ from ctckit.doctor.states import Blanks, State, read_blanks
 from ctckit.record.epoch import Epoch
 from ctckit.record.figures import FIGURES
 from ctckit.record.history import Recorded
-from ctckit.types import Finding, Severity
-
-GRAVITY: tuple[Severity, ...] = ("info", "warning", "error")
+from ctckit.types import Finding, Severity, gravest
 
 READINGS: dict[Blanks, str] = {
     "unknown": "",
@@ -90,11 +88,6 @@ class Verdict:
     def warnings(self) -> tuple[Finding, ...]:
         """What holds and is no mere note."""
         return tuple(finding for finding in self.findings if finding.severity != "info")
-
-
-def gravest(severities: Iterable[Severity]) -> Severity:
-    """Return the worst severity; info where there is none."""
-    return max(severities, key=GRAVITY.index, default="info")
 
 
 def judge(run: Recorded) -> Verdict:

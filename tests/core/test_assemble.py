@@ -123,7 +123,7 @@ def test_ablate_checks_all_components_and_then_all_corpora_and_reads_no_feature(
 
 def test_train_says_at_its_start_where_state_is_shared(tiny: Any) -> None:
     corpora = [f"--data={tiny.train}", f"--dev={tiny.dev}", "--plugin=hierarchical_fixed", "--plugin=cures"]
-    small = ["--set=model.hidden_size=8", "--threads=1", "--dry-run"]
+    small = ["--set=model.hidden_size=8", "--threads=1", "--dry-run", "--verbose"]
     before = torch.get_num_threads()
     result = CliRunner().invoke(main, ["train", *corpora, *small, "--set=phases.*.penalty=blank_mass_controller"])
     torch.set_num_threads(before)

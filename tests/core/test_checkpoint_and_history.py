@@ -9,7 +9,7 @@ import torch
 from ctckit import CheckpointError, DataError
 from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
 from ctckit.files import atomic
-from ctckit.record.history import History, read_rows
+from ctckit.record.history import CUT, History, read_history, read_rows
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
@@ -78,9 +78,12 @@ def test_history_rows_survive_and_infinities_become_null(tmp_path: Path) -> None
 
 def test_a_broken_history_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    path.write_text('{"kind": "run"}\n{"kind": ')
+    path.write_text('{"kind": "run"}\n{"kind": \n')
     with pytest.raises(DataError, match=r"history\.jsonl, line 2: not JSON"):
         read_rows(path)
+    path.write_text('{"kind": "run"}\n{"kind": ')  # killed while writing
+    assert [row["kind"] for row in read_rows(path)] == ["run", CUT]
+    assert "line 2 is cut off" in read_history(path).notes[0]
     with pytest.raises(DataError, match="cannot be read"):
         read_rows(tmp_path / "absent.jsonl")
 

@@ -142,7 +142,7 @@ PLANTED: list[tuple[str, str, Corpus, tuple[str, ...], Corpus | None]] = [
     ("clips_refused", "error", edited(empty=(np.zeros((0, 3), np.float32), "ant")), (), None),
     ("clips_refused", "error", edited(mute=(features(7), " ")), (), None),
     ("clips_refused", "error", edited(blank=(features(7), "ant <blank>")), (), None),
-    ("corpus_refused", "error", {"mute": (features(7), " ")}, (), None),
+    ("clips_refused", "error", {"mute": (features(7), " ")}, (), None),
     ("learning_rate_high", "warning", healthy(), ("--set", "phases.exploration.schedule.lr=0.1"), None),
 ]
 

@@ -36,7 +36,16 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("overfit_ratio_high", {"overfit_ratio": 10.1, "val_wer": 40.0}, {"val_wer": 12.0}),
     ("few_labels", {"epoch": 16, "label_coverage": 10.3}, {"epoch": 15}),
     ("few_labels", {"epoch": 16, "label_coverage": 10.3}, {"label_coverage": 10.4}),
-    ("few_labels", {"epoch": 16, "label_coverage": None, "unique_nonblank": 99}, {"unique_nonblank": 100}),
+    (
+        "few_labels",
+        {"epoch": 16, "label_coverage": None, "unique_nonblank": 99, "val_wer": 60.0},
+        {"unique_nonblank": 100},
+    ),
+    (
+        "few_labels",
+        {"epoch": 16, "label_coverage": None, "unique_nonblank": 99, "val_wer": 60.0},
+        {"val_wer": 12.0},
+    ),
     ("fits_without_generalising", {"train_eval_loss": 0.49, "val_loss": 5.1}, {"train_eval_loss": 0.5}),
     ("fits_without_generalising", {"train_eval_loss": 0.49, "val_loss": 5.1}, {"val_loss": 5.0}),
     ("contingency", {"epoch": 15, "blank_ratio": 80.1, "blank_reference": None}, {"epoch": 16}),

@@ -82,7 +82,7 @@ def test_collapsed_although_the_loss_left_the_plateau() -> None:
 
 def test_collapse_at_the_end_is_said() -> None:
     _, verdict = read([*LEFT[:5], epoch_row(5, 2.0, SILENT), end_row("finished", 5)])
-    assert state(verdict) == "ESCAPING"
+    assert state(verdict) == "DIVERGED"
     assert "the last epoch is collapsed" in verdict.evidence[1]
 
 
@@ -219,6 +219,7 @@ OVERFIT = [
         for n in range(1, 9)
     ),
 ]
+LEARNT = [run_row(), *(epoch_row(n, max(4.0 * 0.7**n, 0.15), (400 // n, 300 // n, 10)) for n in range(1, 13))]
 PLANTED: dict[str, tuple[list[dict[str, Any]], str]] = {
     "overfit": (OVERFIT, "OVERFIT"),
     "untrained": ([run_row(), epoch_row(1, 45.6, (0, 30, 900), blank_ratio=0.0)], "STARTING"),
@@ -239,6 +240,14 @@ PLANTED: dict[str, tuple[list[dict[str, Any]], str]] = {
         "BLANK-BIASED",
     ),
     "fell back": ([*LEFT[:5], epoch_row(5, 4.3, SILENT)], "PLATEAU"),
+    "diverged from the start": (
+        [run_row(), *(epoch_row(n, loss, SILENT) for n, loss in enumerate((5.0, 8.0, 15.0, 33.0), 1))],
+        "DIVERGED",
+    ),
+    "lost what it knew": ([*LEARNT, epoch_row(13, 1.2, (300, 250, 30))], "DIVERGED"),
+    "emits nothing any more": ([*LEARNT, epoch_row(13, 0.2, SILENT)], "DIVERGED"),
+    "exploded": ([*LEARNT, epoch_row(13, 20.0, SILENT)], "DIVERGED"),
+    "no worse than by chance": ([*LEARNT, epoch_row(13, 0.3, (60, 60, 10))], "HEALTHY"),
 }
 
 

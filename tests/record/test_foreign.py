@@ -182,7 +182,7 @@ def test_epochs_counted_from_0_are_read_as_from_1(tmp_path: Path) -> None:
     recorded = read_any(path)
     assert [epoch.epoch for epoch in recorded.epochs] == list(range(1, 13))
     assert any("counted from 0" in note for note in recorded.notes)
-    assert judge(recorded).state is not None
+    assert judge(recorded).diagnosis is not None
 
 
 @pytest.mark.parametrize("first", [0, 1])
