@@ -1,4 +1,4 @@
-"""What monitors say, as `ctckit diagnose --findings` shows it: consistent with the checkpoint."""
+"""What a run writes down is consistent with its checkpoint; the share of clips that a phase begins with."""
 
 from __future__ import annotations
 
@@ -11,12 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ctckit import Action, DataError, EpochResult, Finding, Monitor, Sample, ShiftPenalty
+from ctckit import (
+    Action,
+    DataError,
+    EpochResult,
+    Finding,
+    Monitor,
+    Sample,
+    ShiftPenalty,
+)
 from ctckit.cli.diagnose import finding_lines
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.loop import fit
+from ctckit.engine.run import ActivePhase
 from ctckit.record.history import KeptSample, read_history
+from ctckit_hierarchical.fixed import RECIPE
+from ctckit_hierarchical.schedules import Constant
 
 QUICK = {"phases.*.epochs": 1}
 
@@ -114,3 +127,14 @@ def test_a_sample_is_a_row_of_its_own_kind(make_run: Any, silent: Any) -> None:
     assert kept.samples[0] == KeptSample(1, Sample("clip-1", ("A", "B"), ("A",)))
     assert len(kept.samples) == len(kept.epochs) == len(silent.samples)
     assert not kept.events
+
+
+@given(st.integers(1, 60), st.floats(0.001, 1.0))
+def test_the_share_grows_to_all_and_never_beyond(epochs: int, first: float) -> None:
+    settings = RECIPE.phases["warmup"].model_copy(update={"epochs": epochs, "curriculum": first})
+    phase = ActivePhase(settings, Constant(1e-3), None, {})
+    shares = [phase.clip_share(epoch) for epoch in range(1, epochs + 1)]
+    assert shares[0] == first
+    assert shares == sorted(shares)
+    assert epochs == 1 or shares[-1] == pytest.approx(1.0)
+    assert max(shares) <= 1.0

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
 import torch
 
-from ctckit import CheckpointError, DataError
+from ctckit import CheckpointError
 from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
-from ctckit.files import atomic
-from ctckit.record.history import History, read_rows
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
@@ -57,48 +54,3 @@ def test_unreadable_checkpoints_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"a\.pt: was written by an earlier ctckit.*; train anew") as error:
         load_checkpoint(path)
     assert "\n" not in str(error.value)
-
-
-def test_history_rows_survive_and_infinities_become_null(tmp_path: Path) -> None:
-    history = History(tmp_path / "history.jsonl")
-    history.append("run", seed=1)
-    size = history.size
-    history.append("epoch", clip="a\u2028b", val_loss=math.inf, nested={"x": [math.nan, 1.5]})
-    assert read_rows(history.path)[1] == {
-        "kind": "epoch",
-        "clip": "a\u2028b",
-        "val_loss": None,
-        "nested": {"x": [None, 1.5]},
-    }
-    history.truncate(size)
-    assert read_rows(history.path) == [{"kind": "run", "seed": 1}]
-    with pytest.raises(DataError, match="was changed"):
-        history.truncate(size + 1)
-
-
-def test_a_broken_history_names_the_line(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    path.write_text('{"kind": "run"}\n{"kind": ')
-    with pytest.raises(DataError, match=r"history\.jsonl, line 2: not JSON"):
-        read_rows(path)
-    with pytest.raises(DataError, match="cannot be read"):
-        read_rows(tmp_path / "absent.jsonl")
-
-
-def test_atomic_writes_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "sub" / "a.txt"
-    with atomic(path, DataError) as temporary:
-        temporary.write_text("one")
-
-    def fail_half_way() -> None:
-        with atomic(path, DataError) as temporary:
-            temporary.write_text("half")
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail_half_way()
-    assert path.read_text() == "one"
-    assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"), atomic(tmp_path / "file" / "b.txt", DataError):
-        pass
