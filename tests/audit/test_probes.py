@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ctckit.audit.probe_clips import Lengths, batches_of, known_clips, one_batch, pairs
-from ctckit.audit.probe_records import OverfitBatch, PairingContrast, PermutedLabels, RateRange
-from ctckit.audit.probe_verdicts import judge_overfit, judge_permuted_labels, judge_rate_range, probe_rate
 from ctckit.cli import main
-from ctckit.data import CorpusWriter, Targets
-from ctckit.types import Finding
+from ctckit.data import CorpusWriter
 
 LABELS = ("ant", "bee", "cat", "dog")
 
@@ -40,6 +33,7 @@ def ctckit_register(registry):
 """
 """A model whose forward never looks at its input."""
 
+
 LOUD = BLIND.replace(
     "self.bias.expand", "(40.0 * features_BTF @ self.mix.t() + self.bias).transpose(0, 1).expand"
 ).replace(
@@ -47,6 +41,7 @@ LOUD = BLIND.replace(
     "        self.mix = torch.nn.Parameter(torch.randn(num_classes, input_size))\n        self.bias =",
 )
 """A model whose first logits are out of scale."""
+
 
 AVERAGING = """
 import torch, ctckit
@@ -70,6 +65,7 @@ def ctckit_register(registry):
     registry.model("planted", Averaging)
 """
 """A model that sees the average of a clip and counts frames."""
+
 
 CROWDED = BLIND.replace(
     "self.bias.expand(frames, clips, -1)",
@@ -199,124 +195,3 @@ def test_a_corpus_of_another_width_is_said(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["audit", *corpora, "--probe", "--probe-seconds", "1e-9", *SMALL])
     assert "permuted_labels: not run: features of dev are 3 wide, those of train 5" in result.stdout
     assert "dev has too few clips" not in result.stdout
-
-
-RANGE = RateRange((9.0, 8.0, 4.0), 4.0, 1e-3, 0.1, 0.2, complete=True, seconds=1.0)
-LEARNT = OverfitBatch(8, 1e-3, 100, 40.0, 0.2, 3.0, 0.0, 8.0, 5.0, "", complete=True, seconds=1.0)
-CONTRAST = PairingContrast(100, 0.5, 6.0, related=True)
-PAIRED = PermutedLabels(
-    128, 1e-3, 200, 2.0, 4.0, memorised=True, unseen={"train": CONTRAST}, failure="", complete=True, seconds=1.0
-)
-
-
-def rules(findings: Any) -> list[tuple[str, str]]:
-    found: list[Finding] = list(findings)
-    return [(one.rule, one.severity) for one in found]
-
-
-@pytest.mark.parametrize(
-    ("change", "planned", "rule", "severity"),
-    [
-        ({}, [1e-3], "learning_rate_range", "info"),
-        ({}, [1.1e-4], "learning_rate_range", "info"),
-        ({}, [0.9e-4], "learning_rate_range", "warning"),
-        ({}, [1e-3, 0.1], "learning_rate_range", "warning"),
-        ({"diverged": None}, [10.0], "learning_rate_range", "info"),
-        ({"diverged": None, "complete": False}, [1e-3], "probe_inconclusive", "info"),
-        ({"steepest": None}, [1e-3], "probe_inconclusive", "info"),
-        ({"steepest": None}, [0.2], "learning_rate_range", "warning"),
-    ],
-)
-def test_rate_range(change: dict[str, Any], planned: list[float], rule: str, severity: str) -> None:
-    assert rules(judge_rate_range(replace(RANGE, **change), planned)) == [(rule, severity)]
-
-
-def test_other_probes_train_fast_and_away_from_divergence() -> None:
-    assert probe_rate(RANGE) == pytest.approx(2e-3)
-    assert probe_rate(replace(RANGE, diverged=5e-3)) == pytest.approx(5e-4)
-    assert probe_rate(replace(RANGE, steepest=None)) == pytest.approx(1e-3)
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({}, [("overfit_one_batch", "info"), ("shuffled_inputs", "info")]),
-        ({"reordered_loss": 0.3}, [("overfit_one_batch", "info"), ("order_ignored", "warning")]),
-        ({"reordered_loss": 0.3, "clips": 2}, [("overfit_one_batch", "info"), ("shuffled_inputs", "info")]),
-        ({"loss": 2.9, "token_error_rate": 90.0}, [("overfit_one_batch", "error")]),
-        (
-            {"loss": 2.9, "token_error_rate": 90.0, "exchanged_loss": 2.95},
-            [("overfit_one_batch", "error"), ("input_ignored", "error")],
-        ),
-        ({"token_error_rate": 30.0}, [("overfit_one_batch", "error")]),
-        (
-            {"loss": 2.9, "exchanged_loss": 2.9, "token_error_rate": 90.0, "complete": False},
-            [("probe_inconclusive", "info")],
-        ),
-        ({"failure": "the loss is not finite"}, [("overfit_one_batch", "error")]),
-    ],
-)
-def test_overfit_and_shuffled_inputs(change: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    assert rules(judge_overfit(replace(LEARNT, **change))) == expected
-
-
-CHANCE = PairingContrast(100, 0.01, 0.5, related=False)
-BETWEEN = PairingContrast(100, 0.1, 3.0, related=False)
-
-
-@pytest.mark.parametrize(
-    ("unseen", "memorised", "expected"),
-    [
-        ({"train": CONTRAST, "dev": CONTRAST}, False, ["info", "info"]),
-        ({"train": CHANCE}, True, ["warning"]),
-        ({"train": CHANCE}, False, ["inconclusive"]),
-        ({"train": BETWEEN}, True, ["inconclusive"]),
-        ({"train": CONTRAST, "dev": CHANCE}, True, ["info", "warning"]),
-        ({"train": CHANCE, "dev": CHANCE}, True, ["warning", "inconclusive"]),
-        ({}, True, ["inconclusive"]),
-    ],
-)
-def test_permuted_labels(unseen: dict[str, PairingContrast], memorised: bool, expected: list[str]) -> None:
-    found = judge_permuted_labels(replace(PAIRED, unseen=unseen, memorised=memorised))
-    assert [
-        "inconclusive" if rule == "probe_inconclusive" else severity for rule, severity in rules(found)
-    ] == expected
-
-
-@st.composite
-def corpora(draw: st.DrawFn) -> Lengths:
-    labels = draw(st.lists(st.lists(st.integers(1, 4), max_size=5), min_size=1, max_size=60))
-    frames = np.array([draw(st.integers(1, 12)) for _ in labels], dtype=np.int64)
-    offsets = np.cumsum([0, *map(len, labels)]).astype(np.int64)
-    values = np.array([label for clip in labels for label in clip], dtype=np.int64)
-    return Lengths(frames, (frames + 1) // 2, Targets(values, offsets))
-
-
-@given(corpora(), st.integers(2, 40))
-def test_chosen_clips_have_paths_where_they_are_needed(lengths: Lengths, most: int) -> None:
-    needed, out, frames = lengths.targets.needed_frames, lengths.output_frames, lengths.frames
-    one = one_batch(lengths)
-    assert len({lengths.targets[index].tobytes() for index in one}) == len(one) <= 8
-    if len(one):
-        assert needed[one].max() <= out[one].min()
-        assert needed[one].min() > 0
-    known = known_clips(lengths, most)
-    assert len(known) <= most
-    assert (needed[known] > 0).all()
-    chosen = pairs(lengths, known, frozenset({1, 2, 3}), most)
-    assert len(chosen) <= most
-    assert len(set(chosen.tolist())) == len(chosen)
-    assert not set(chosen.tolist()) & set(known.tolist())
-    for a, b in chosen.reshape(-1, 2):
-        assert max(needed[a], needed[b]) <= min(out[a], out[b])
-        assert not np.array_equal(lengths.targets[a], lengths.targets[b])
-        assert not {4} & {*lengths.targets[a].tolist(), *lengths.targets[b].tolist()}
-    # a batch keeps the order only of clips that come longest first, and pairs must stay together
-    for indices in (one, known, chosen):
-        assert (np.diff(frames[indices]) <= 0).all()
-    cut = batches_of(chosen, frames, 5, 24)
-    assert [index for batch in cut for index in batch.tolist()] == chosen.tolist()
-    for batch in cut:
-        assert len(batch) % 2 == 0
-        assert len(batch) <= 4
-        assert len(batch) == 2 or len(batch) * frames[batch].max() <= 24
