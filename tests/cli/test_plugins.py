@@ -1,58 +1,14 @@
-"""``ctckit plugins``, the verbs that plugins bring, and what is said of a plugin that is not used."""
+"""``ctckit plugins``, and the verbs that plugins bring."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from easing import COSINE, Install, call
 
-from ctckit.cli import main
-from ctckit.cli.offers import unused, usage
-from ctckit.config import resolve
-from ctckit.plugin_host import installed_plugins, load_plugins
-
-COSINE = '''
-    """Easing."""
-    from dataclasses import dataclass
-    from typing import Annotated
-    from pydantic import Field
-    import ctckit
-
-    CTCKIT_API = "1.0"
-
-    @dataclass
-    class Easing(ctckit.Penalty):
-        """Ease away.
-
-        Over the phase, that is.
-
-        Args:
-            start: where it begins,
-                in nats.
-            steps: how finely.
-        """
-
-        start: float
-        steps: Annotated[int, Field(ge=1)] = 4
-
-        def shift(self, at: ctckit.Progress) -> float:
-            return self.start * (1.0 - at.phase_fraction)
-
-    @ctckit.hookimpl
-    def ctckit_register(registry: ctckit.Registry) -> None:
-        registry.penalty("easing", Easing, example={"start": -2.0})
-'''
-
-Install = Callable[..., Any]
-
-
-def call(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
-
+from ctckit.plugin_host import installed_plugins
 
 # --- show --------------------------------------------------------------------------------------------------
 
@@ -178,34 +134,6 @@ def test_first_party_plugins_keep_their_contract(name: str) -> None:
     assert outcome.exit_code == 0, outcome.output
 
 
-# --- new ---------------------------------------------------------------------------------------------------
-
-
-def test_new_overwrites_nothing(tmp_path: Path) -> None:
-    assert call("plugins", "new", "cosine", "--into", str(tmp_path)).exit_code == 0
-    module = tmp_path / "ctckit-cosine" / "ctckit_cosine.py"
-    module.write_text("mine")
-    outcome = call("plugins", "new", "ctckit-cosine", "--into", str(tmp_path))
-    assert outcome.exit_code == 4
-    assert "ctckit-cosine exists already and is left as it is; choose another name" in outcome.output
-    assert module.read_text() == "mine"
-
-
-@pytest.mark.parametrize("name", ["Cosine", "9lives", "class", "a b", "../x", ""])
-def test_new_refuses_names_that_cannot_be(tmp_path: Path, name: str) -> None:
-    outcome = call("plugins", "new", "--into", str(tmp_path), name)
-    assert outcome.exit_code == 4
-    assert f"'{name}' cannot name a plugin; use small letters, digits and -" in outcome.output
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_new_says_where_it_cannot_write(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    outcome = call("plugins", "new", "cosine", "--into", str(tmp_path / "file"))
-    assert outcome.exit_code == 4
-    assert "cannot be written: Not a directory; give another --into" in outcome.output
-
-
 # --- verbs -------------------------------------------------------------------------------------------------
 
 VERB = """
@@ -270,33 +198,3 @@ def test_ctckits_own_verbs_cannot_be_taken_and_clashes_are_named(installed_plugi
 
 def test_an_unknown_verb_stays_unknown() -> None:
     assert "No such command 'trian'" in call("trian").output
-
-
-# --- a plugin that is loaded and not used ------------------------------------------------------------------
-
-
-def test_an_unused_plugin_is_named_with_the_option_that_uses_it(installed_plugin: Install) -> None:
-    installed_plugin(COSINE, name="easing")
-    registry, sources = load_plugins(["easing", "hierarchical_fixed"])
-    recipe = registry.recipes["hierarchical_fixed"].value
-    (hint,) = unused(registry, sources, resolve(recipe, []))
-    assert hint == (
-        "plugin 'easing' is loaded and not used; it offers penalty easing: "
-        "use it with --set 'phases.*.penalty=easing' --set 'phases.*.penalty.start=-2.0'"
-    )
-    used = {"phases": {"*": {"penalty": {"name": "easing", "start": -1.0}}}}
-    assert unused(registry, sources, resolve(recipe, [("test", used)])) == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "values", "text"),
-    [
-        ("model", {}, "--set 'model=x'"),
-        ("schedule", {"lr": 0.1}, "--set 'phases.*.schedule=x' --set 'phases.*.schedule.lr=0.1'"),
-        ("monitor", {"every": 2, "loud": True}, "--set 'monitors=[{name = \"x\", every = 2, loud = true}]'"),
-        ("regularizer", {"weight": 0.1}, "--set 'phases.*.regularizers=[{name = \"x\", weight = 0.1}]'"),
-        ("recipe", {}, "--recipe x"),
-    ],
-)
-def test_usage_is_what_train_takes(kind: str, values: dict[str, Any], text: str) -> None:
-    assert usage(kind, "x", values) == text
