@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ctckit.doctor.states import State
     from ctckit.hookspecs import PLUGIN_API, hookimpl
     from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
-    from ctckit.ops import ctc_loss
+    from ctckit.ops import LossWithEntropy, ctc_loss, ctc_loss_with_entropy
     from ctckit.recipe import Component, Phase, Recipe
     from ctckit.record.epoch import Epoch
     from ctckit.registry import Registry
@@ -71,7 +71,9 @@ _HOMES = {
     "State": "doctor.states",
     "Epoch": "record.epoch",
     "hookimpl": "hookspecs",
+    "LossWithEntropy": "ops",
     "ctc_loss": "ops",
+    "ctc_loss_with_entropy": "ops",
     "Model": "interfaces",
     "Monitor": "interfaces",
     "Penalty": "interfaces",
@@ -125,6 +127,7 @@ __all__ = [
     "Figure",
     "Finding",
     "Hypothesis",
+    "LossWithEntropy",
     "Model",
     "Monitor",
     "Penalty",
@@ -148,6 +151,7 @@ __all__ = [
     "StopTraining",
     "TrainingError",
     "ctc_loss",
+    "ctc_loss_with_entropy",
     "diagnose",
     "hookimpl",
     "notices",

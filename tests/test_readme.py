@@ -53,7 +53,7 @@ def commands() -> list[list[str]]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Holds the user's files: all.h5 and test.h5 with one group a clip, and a folder of .npy files."""
+    """Holds the user's files: all.h5 and test.h5 with one group a clip, a folder of .npy files, a history."""
     random = np.random.default_rng(0)
     (tmp_path / "features").mkdir()
     table = [("id", "transcript")]
@@ -73,6 +73,9 @@ def place(tmp_path: Path) -> Path:
                     table.append((str(number), "sun"))
     with (tmp_path / "transcripts.tsv").open("w", newline="") as file:
         csv.writer(file, delimiter="\t").writerows(table)
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,train_loss,val_loss,val_wer\n1,45,40,100\n2,33,30,80\n3,24,22,60\n4,18,17,45\n"
+    )
     return tmp_path
 
 

@@ -71,16 +71,18 @@ def _room(
     prefix: str, out: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], needed: npt.NDArray[np.int64]
 ) -> Iterator[Finding]:
     ratios = np.quantile(out / lengths, QUANTILES)
-    reference = 100.0 * (1.0 - lengths.sum() / out.sum())
-    least, _, _, middle, _, _, most = ratios
+    frames_per_label = float(out.sum() / lengths.sum())
+    reference = 100.0 * (1.0 - 1.0 / frames_per_label)
+    least, *_, most = ratios
     crowded = float(np.median(out / needed)) < CROWDED
     names = [f"q{round(100 * q):02d}" for q in QUANTILES]
     yield Finding(
         "frames_per_label",
         "warning" if crowded else "info",
-        f"{prefix}T/U is {middle:.1f} output frames a label ({least:.1f} to {most:.1f}); perfect one-frame spikes "
-        f"have {reference:.1f} % blanks (1 - U/T)",
+        f"{prefix}T/U is {frames_per_label:.1f} output frames a label ({least:.1f} to {most:.1f} in a clip); "
+        f"perfect one-frame spikes have {reference:.1f} % blanks (1 - U/T)",
         {
+            "frames_per_label": frames_per_label,
             "blank_reference": reference,
             **{name: float(value) for name, value in zip(names, ratios, strict=True)},
             "median_of_needed": float(np.median(out / needed)),

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
     from ctckit.config import Config
     from ctckit.data import Corpus
+    from ctckit.errors import DataError
     from ctckit.registry import Registry
     from ctckit.types import Finding
 
 _FILE = click.Path(path_type=Path)
+
+REFUSALS = 5
+"""Clips that cannot be used, of which a finding says what is wrong."""
 
 
 @click.command(
@@ -126,7 +130,7 @@ def run_audit(
     console: Console,
     probing: Probing | None,
 ) -> tuple[Finding, ...]:
-    """Open the corpora and audit them; a corpus that cannot be opened is a finding.
+    """Audit corpora; one that cannot be opened is a finding, and so are clips that cannot be used.
 
     Raises:
         ConfigError: a component's name or parameter is wrong; said before a corpus is opened.
@@ -154,18 +158,23 @@ def run_audit(
 
     with ExitStack() as stack:
         for name, path in paths.items():
+            without: list[DataError] = []
             try:
                 corpora[name] = open_corpus(
                     path,
                     unit=config.data.unit,
                     features_key=config.data.features_key,
                     transcript_key=config.data.transcript_key,
+                    refused=without,
                 )
                 stack.callback(corpora[name].close)
             except DataError as error:
                 if not path.is_file():
                     raise
-                refuse(name, error)
+                refuse(name, without[0] if without else error)
+                continue
+            if without:
+                refused.append(_refused_clips(name, path, without, len(corpora[name])))
         if "train" not in corpora:
             return tuple(refused)
         try:
@@ -194,6 +203,22 @@ def run_audit(
             )
             found = by_gravity((*found, *probed))
     return (*refused, *found)
+
+
+def _refused_clips(name: str, path: Path, errors: Sequence[DataError], left: int) -> Finding:
+    from ctckit.types import Finding
+
+    shown = "; ".join(str(error).removeprefix(f"{path}: ") for error in errors[:REFUSALS])
+    more = f"; and {len(errors) - REFUSALS} more" if len(errors) > REFUSALS else ""
+    return Finding(
+        "clips_refused",
+        "error",
+        f"{path}: {len(errors)} of {len(errors) + left} clips cannot be trained on, what follows leaves them out: "
+        f"{shown}{more}",
+        {"corpus": name, "clips": len(errors)},
+        "mend these clips or take them out of the file; training refuses it as it is",
+        "docs/founding-document.md C5",
+    )
 
 
 def _lines(findings: Sequence[Finding]) -> list[str]:

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ctckit.data.alphabet import Alphabet
+from ctckit.data.alphabet import BLANK_TOKEN, Alphabet
 from ctckit.data.schema import FORMAT, PackedIndex, Unit, is_packed, read_index
 from ctckit.errors import DataError
 
@@ -221,7 +221,15 @@ class GroupedCorpus(Corpus):
     dataset of the group, either one text or an array of tokens.
     """
 
-    def __init__(self, path: Path, file: Any, unit: Unit | None, features_key: str, transcript_key: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        file: Any,
+        unit: Unit | None,
+        features_key: str,
+        transcript_key: str,
+        refuse: Callable[[DataError], None],
+    ) -> None:
         super().__init__(path)
         self.unit = unit or "word"
         self.simulated = bool(file.attrs.get("simulated", False))
@@ -233,27 +241,28 @@ class GroupedCorpus(Corpus):
         attributes: list[dict[str, str]] = []
         types: set[np.dtype[Any]] = set()
         self.feature_size = 0
-        for clip, group in _clips(file, path, features_key):
+        for clip, group in _clips(file, path, features_key, refuse):
             where = f"{path}: clip {clip!r}"
-            dataset = group[features_key]
-            if not isinstance(dataset, h5py.Dataset) or dataset.ndim != 2 or dataset.dtype.kind not in "fiub":
-                raise DataError(
-                    f"{where}: {features_key!r} must be numbers of shape [T, F], found {_kind(dataset)}"
-                )
-            frames, width = dataset.shape
-            if frames == 0 or width == 0:
-                raise DataError(f"{where}: features are empty, shape {[frames, width]}; leave the clip out")
-            if ids and width != self.feature_size:
-                raise DataError(
-                    f"{where}: features are {width} wide, but those of {ids[0]!r} are {self.feature_size}; "
-                    "all clips of a corpus need the same width"
-                )
+            try:
+                dataset = _dataset(group[features_key], features_key, where)
+                frames, width = dataset.shape
+                if ids and width != self.feature_size:
+                    raise DataError(
+                        f"{where}: features are {width} wide, but those of {ids[0]!r} are {self.feature_size}; "
+                        "all clips of a corpus need the same width"
+                    )
+                transcript = _transcript(group, where, transcript_key, self.unit)
+            except DataError as error:
+                refuse(error)
+                continue
             self.feature_size = int(width)
             ids.append(clip)
             types.add(dataset.dtype)
             counts.append(int(frames))
-            transcripts.append(_transcript(group, where, transcript_key, self.unit))
+            transcripts.append(transcript)
             attributes.append({k: _plain(v) for k, v in group.attrs.items() if k != transcript_key})
+        if not ids:
+            raise DataError(f"{path}: no clip is left; see what is said of each")
         self.ids = tuple(ids)
         self.frame_counts = np.array(counts, dtype=np.int64)
         self.stored_type = np.result_type(*types)
@@ -282,6 +291,7 @@ def open_corpus(
     unit: Unit | None = None,
     features_key: str = "features",
     transcript_key: str = "transcript",
+    refused: list[DataError] | None = None,
 ) -> Corpus:
     """Opens a corpus file, in ctckit's own format or with one HDF5 group a clip.
 
@@ -293,16 +303,24 @@ def open_corpus(
             words can be opened by characters (the space is one) and the other way round.
         features_key: name of the features dataset in each group.
         transcript_key: name of the transcript attribute or dataset in each group.
+        refused: gets what is wrong with each clip that cannot be trained on, which is then left out; None lets the
+            first such clip end the opening. A packed file was checked when it was written, and always ends it.
 
     Raises:
         DataError: in one line, what is wrong with the file and what to do.
     """
     path = Path(path)
+
+    def refuse(error: DataError) -> None:
+        if refused is None:
+            raise error
+        refused.append(error)
+
     with _open(path) as file:
         try:
             if is_packed(file):
                 return PackedCorpus(path, read_index(file, path), unit)
-            return GroupedCorpus(path, file, unit, features_key, transcript_key)
+            return GroupedCorpus(path, file, unit, features_key, transcript_key, refuse)
         except (OSError, RuntimeError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"{path}: damaged HDF5 file ({reason}); copy or create it again") from error
@@ -343,7 +361,9 @@ def _neighbours(path: Path) -> str | None:
     return near[0] if near else None
 
 
-def _clips(file: Any, path: Path, features_key: str) -> Iterator[tuple[str, Any]]:
+def _clips(
+    file: Any, path: Path, features_key: str, refuse: Callable[[DataError], None]
+) -> Iterator[tuple[str, Any]]:
     """Yields (id, group) of each clip, depth first in the order of names."""
     if not len(file):
         raise DataError(f"{path}: the file is empty, it holds no clips")
@@ -355,7 +375,7 @@ def _clips(file: Any, path: Path, features_key: str) -> Iterator[tuple[str, Any]
             "attribute "
             f"format={FORMAT!r}, or one group a clip that holds {features_key!r}"
         )
-    yield from _walk(file, "", path, features_key)
+    yield from _walk(file, "", path, features_key, refuse)
 
 
 def _names(group: Any, path: Path) -> list[str]:
@@ -367,23 +387,36 @@ def _names(group: Any, path: Path) -> list[str]:
     return sorted(names)
 
 
-def _walk(group: Any, prefix: str, path: Path, features_key: str) -> Iterator[tuple[str, Any]]:
+def _walk(
+    group: Any, prefix: str, path: Path, features_key: str, refuse: Callable[[DataError], None]
+) -> Iterator[tuple[str, Any]]:
     for name in _names(group, path):
         clip = f"{prefix}{name}"
         item = group.get(name)
         if not isinstance(item, h5py.Group):
-            raise DataError(f"{path}: {clip!r}: {_kind(item)} where a group was expected")
+            refuse(DataError(f"{path}: {clip!r}: {_kind(item)} where a group was expected"))
+            continue
         children = _names(item, path)
         if features_key in children:
             yield clip, item
         elif children and all(isinstance(item.get(child), h5py.Group) for child in children):
-            yield from _walk(item, f"{clip}/", path, features_key)
+            yield from _walk(item, f"{clip}/", path, features_key, refuse)
         else:
             there = ", ".join(sorted([*children, *item.attrs])) or "nothing"
-            raise DataError(
-                f"{path}: clip {clip!r}: no dataset {features_key!r}; there is: {there} (name the right one "
-                "with --features-key)"
+            refuse(
+                DataError(
+                    f"{path}: clip {clip!r}: no dataset {features_key!r}; there is: {there} (name the right one "
+                    "with --features-key)"
+                )
             )
+
+
+def _dataset(item: Any, key: str, where: str) -> Any:
+    if not isinstance(item, h5py.Dataset) or item.ndim != 2 or item.dtype.kind not in "fiub":
+        raise DataError(f"{where}: {key!r} must be numbers of shape [T, F], found {_kind(item)}")
+    if 0 in item.shape:
+        raise DataError(f"{where}: features are empty, shape {list(item.shape)}; leave the clip out")
+    return item
 
 
 def _transcript(group: Any, where: str, key: str, unit: Unit) -> tuple[str, ...]:
@@ -403,6 +436,8 @@ def _transcript(group: Any, where: str, key: str, unit: Unit) -> tuple[str, ...]
     tokens = tokenize(text, unit)
     if not tokens:
         raise DataError(f"{where}: empty transcript; complete it or leave the clip out")
+    if BLANK_TOKEN in tokens:
+        raise DataError(f"{where}: transcript holds {BLANK_TOKEN!r}, which is reserved for the blank; take it out")
     return tokens
 
 

@@ -31,7 +31,7 @@ class CorpusStatistics:
         frame_quantiles: frames of a clip at `QUANTILES`.
         tokens: in all.
         token_quantiles: tokens of a clip at `QUANTILES`.
-        frames_per_token: T/U over the corpus, input frames.
+        frames_per_token: T/U over the corpus, output frames (after ``subsampling``), as the audit has it.
         subsampling: factor that the following assume, with ``T // subsampling`` output frames.
         blank_reference: blank share of perfect one-frame spikes, ``1 - U/T`` over output frames, per cent.
         infeasible: clips without a CTC path.
@@ -119,7 +119,7 @@ def describe(corpus: Corpus, *, subsampling: int = 1) -> CorpusStatistics:
         frame_quantiles=_quantiles(corpus.frame_counts),
         tokens=tokens,
         token_quantiles=_quantiles(lengths),
-        frames_per_token=frames / tokens,
+        frames_per_token=float(output_frames.sum()) / tokens,
         subsampling=subsampling,
         blank_reference=100.0 * (1.0 - tokens / max(int(output_frames.sum()), 1)),
         infeasible=infeasible,

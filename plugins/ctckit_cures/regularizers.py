@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import ctckit
-from ctckit import BLANK, Batch, ConfigError, Emissions, Progress, ops
+from ctckit import BLANK, Batch, ConfigError, Emissions, Progress
 from ctckit_cures.frames import clean
 
 
@@ -145,7 +145,7 @@ class PathEntropy(ctckit.Regularizer):
 
     def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
         """Return minus the entropy of the main head's paths, nats per reference token, with its weight."""
-        paths = ops.ctc_loss_with_entropy(
+        paths = ctckit.ctc_loss_with_entropy(
             emissions.logits_TBC, batch.targets_BS, emissions.lengths_B, batch.target_lengths_B
         )
         return -self.weight * paths.entropies_B.sum() / batch.target_lengths_B.sum()

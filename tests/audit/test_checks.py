@@ -80,9 +80,10 @@ PLANTED: list[tuple[str, str, Corpus, tuple[str, ...], Corpus | None]] = [
     ("features_saturated", "warning", edited(big=(np.full((9, 3), 6.5e4), "ant")), (), None),
     ("features_differ", "warning", healthy(), (), {k: (x / 255, t) for k, (x, t) in healthy(10, 1).items()}),
     ("feature_width", "error", healthy(), (), {"wide": (features(7, width=4), "ant")}),
-    ("corpus_refused", "error", edited(empty=(np.zeros((0, 3), np.float32), "ant")), (), None),
-    ("corpus_refused", "error", edited(mute=(features(7), " ")), (), None),
-    ("corpus_refused", "error", edited(blank=(features(7), "ant <blank>")), (), None),
+    ("clips_refused", "error", edited(empty=(np.zeros((0, 3), np.float32), "ant")), (), None),
+    ("clips_refused", "error", edited(mute=(features(7), " ")), (), None),
+    ("clips_refused", "error", edited(blank=(features(7), "ant <blank>")), (), None),
+    ("corpus_refused", "error", {"mute": (features(7), " ")}, (), None),
     ("learning_rate_high", "warning", healthy(), ("--set", "phases.exploration.schedule.lr=0.1"), None),
 ]
 
@@ -116,6 +117,22 @@ def test_what_comes_near_a_fault_does_not_fire(
     tmp_path: Path, rule: str, train: Corpus, options: tuple[str, ...]
 ) -> None:
     assert rule not in audit(tmp_path, train, *options)
+
+
+def test_clips_that_cannot_be_used_hide_no_other_fault(tmp_path: Path) -> None:
+    train = edited(
+        mute=(features(7), " "),
+        empty=(np.zeros((0, 3), np.float32), "ant"),
+        wide=(features(8, width=4), "ant"),
+        still=(np.ones((40, 3), np.float32), "ant"),
+        twin=healthy()["0-clip00"],
+    )
+    found = audit(tmp_path, train, dev={"mute": (features(9), ""), **healthy(10, 1)})
+    assert {"clips_refused", "clips_constant", "frames_per_label"} < set(found)
+    assert found["clips_refused"]["evidence"] == {"corpus": "train", "clips": 3}
+    for clip, what in (("mute", "empty transcript"), ("empty", "features are empty"), ("wide", "4 wide")):
+        assert f"{clip!r}: " in found["clips_refused"]["message"], clip
+        assert what in found["clips_refused"]["message"]
 
 
 def test_text_says_rule_and_advice(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_figures_of_a_corpus(grouped):
     )
     figures = describe(open_corpus(path), subsampling=4)
     assert (figures.clips, figures.frames, figures.tokens, figures.labels, figures.labels_once) == (2, 55, 4, 2, 1)
-    assert figures.frames_per_token == 13.75
+    assert figures.frames_per_token == 3.25
     assert figures.blank_reference == pytest.approx(100 * (1 - 4 / 13))
     # Three output frames for X X Y, which needs four: three labels and a blank between the two X.
     (clip,) = figures.infeasible
