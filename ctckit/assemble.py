@@ -6,6 +6,7 @@ leave out; then one pass over the features, for their statistics; then the run. 
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
@@ -144,9 +145,13 @@ def check(config: Config, registry: Registry) -> Checked:
             pipeline.check(corpus)
     torch.manual_seed(config.seed)
     model = build_model(config, registry, pipeline.output_size, len(corpora.alphabet))
-    for phase in reversed(config.phases.values()):
+    tried = copy.deepcopy(model)  # the first phases may have no stage: the model then stays as it was built
+    for phase in config.phases.values():
         if phase.stage is not None:
-            model.set_stage(phase.stage)  # refuses a stage that the model does not have
+            tried.set_stage(phase.stage)  # refuses a stage that the model does not have
+    first = next(iter(config.phases.values())).stage
+    if first is not None:
+        model.set_stage(first)
     kept, dropped = feasible_clips(config, model, corpora.train)
     return Checked(components, corpora, pipeline, model, kept, dropped)
 

@@ -129,8 +129,8 @@ def whole(settings: Mapping[str, Any], recipe: str, origin: str) -> Config:
     """
     if settings["recipe"] != recipe:
         raise ConfigError(
-            f"{origin}: is for the recipe '{settings['recipe']}', not '{recipe}'; the recipe is chosen with "
-            "--recipe, or by naming its plugin"
+            f"{origin}: is for the recipe '{settings['recipe']}', not '{recipe}'; give the --plugin and --recipe "
+            "that its first line names"
         )
     absent = {"model", "phases"} - set(settings)
     if absent:

@@ -171,7 +171,10 @@ def run_audit(
             except DataError as error:
                 if not path.is_file():
                     raise
-                refuse(name, without[0] if without else error)
+                if without:
+                    refused.append(_refused_clips(name, path, without, 0))
+                else:
+                    refuse(name, error)
                 continue
             if without:
                 refused.append(_refused_clips(name, path, without, len(corpora[name])))

@@ -432,7 +432,10 @@ def _transcript(group: Any, where: str, key: str, unit: Unit) -> tuple[str, ...]
         )
     if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU":
         raise DataError(f"{where}: transcript is {value.dtype}, expected text; store the words, not class numbers")
-    text = " ".join(_plain(one) for one in value.ravel()) if isinstance(value, np.ndarray) else _plain(value)
+    try:
+        text = " ".join(_plain(one) for one in value.ravel()) if isinstance(value, np.ndarray) else _plain(value)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: {key!r} is not UTF-8 (byte {error.start}); write the text as UTF-8") from error
     tokens = tokenize(text, unit)
     if not tokens:
         raise DataError(f"{where}: empty transcript; complete it or leave the clip out")

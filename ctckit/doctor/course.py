@@ -157,6 +157,8 @@ class Course:
         match state:
             case State.BROKEN:
                 return "error"
+            case State.DIVERGED:
+                return "error" if self.epochs > 1 else "warning"
             case State.PLATEAU:
                 return self._patience()
             case State.ESCAPING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from ctckit.doctor.limits import FAR_APART, HALF_WRONG, SPIKES
+from ctckit.doctor.limits import FAR_APART, HALF_WRONG, OMISSIONS, SPIKES
 from ctckit.doctor.past import ERRORS, Past
 from ctckit.doctor.rules import Rule, finding, holding
 from ctckit.doctor.states import fewer, recognises
@@ -20,9 +20,6 @@ DOCUMENT_LABELS = 966
 """Labels of the document's corpus, to which its counts refer."""
 
 FOUNDING = "docs/founding-document.md"
-
-FEW_LABELS = 100.0 * 100 / DOCUMENT_LABELS
-"""The document's 100 of 966 labels, as label coverage in per cent."""
 
 CONTINGENCY_EPOCH = 15
 
@@ -132,18 +129,15 @@ def _overfit_ratio_high(past: Past) -> Finding | None:
 
 def _few_labels(past: Past) -> Finding | None:
     now = past.now
-    if past.age <= 15:
-        return None
+    few_errors = now.val_wer is not None and now.val_wer < HALF_WRONG
+    if past.age <= 15 or not _labels_below(now, 100) or (now.label_coverage is None and few_errors):
+        return None  # where words are recognised, the alphabet is that small
     if now.label_coverage is not None:
-        if now.label_coverage >= FEW_LABELS:
-            return None
         text = f"{now.label_coverage:.1f} % of the labels in the references are ever emitted, fewer than 100 of 966"
-    elif now.unique_nonblank is not None and now.unique_nonblank < 100:
+    else:
         text = (
             f"{now.unique_nonblank:.0f} labels are ever emitted, fewer than 100 (of {DOCUMENT_LABELS}, as assumed)"
         )
-    else:
-        return None
     return finding(
         "few_labels",
         "warning",
@@ -168,7 +162,8 @@ def _blank_falls_slowly(past: Past) -> Finding | None:
     return finding(
         "blank_falls_slowly",
         "warning",
-        f"{now.blank_ratio:.1f} % of frames are blank, {fallen:.1f} points less than 5 epochs ago",
+        f"{now.blank_ratio:.1f} % of frames are blank, {abs(fallen):.1f} points {'more' if fallen < 0 else 'less'} "
+        "than 5 epochs ago",
         "docs/founding-document.md 4.4, 5.2",
         "the document strengthens the penalty by 0.5; measurements say the front end comes first",
         blank_ratio=now.blank_ratio,
@@ -325,7 +320,9 @@ def _harmless(now: Epoch) -> bool:
     """Whether a high blank share means nothing: spikes have it, or, where that is unknown, words come out."""
     if now.label_frames is not None:
         return now.label_frames >= SPIKES[0]
-    return now.val_wer is not None and now.val_wer < HALF_WRONG
+    if now.val_wer is None:
+        return now.deletion_rate is not None and now.deletion_rate < OMISSIONS
+    return now.val_wer < HALF_WRONG
 
 
 def _excess(now: Epoch) -> bool:
@@ -335,5 +332,5 @@ def _excess(now: Epoch) -> bool:
 def _reaches(past: Past, epoch: int) -> bool:
     """Whether the run comes of this age with its last epoch."""
     before = past.recent[-2].epoch if len(past.recent) > 1 else 0
-    per_epoch = past.age / past.now.epoch
+    per_epoch = past.age / max(past.now.epoch, 1)
     return past.age >= epoch and (before * per_epoch < epoch if before else past.age < epoch + 1)

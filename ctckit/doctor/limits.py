@@ -51,6 +51,9 @@ DECODER_LOSS: Final = 0.1
 DECODER_NATS: Final = 0.25
 """The same in nats per token, where the plateau was not recorded."""
 
+RISEN: Final = 1.5
+"""Multiple of its own lowest value to which a training loss has risen where a run has lost what it knew."""
+
 # word errors
 
 MANY_ERRORS: Final = 60.0
@@ -70,6 +73,9 @@ NONE_RIGHT: Final = 90.0
 
 FEWER: Final = (1.0, 0.02)
 """Points, and share, by which word errors must fall to have fallen."""
+
+LOST: Final = (10.0, 0.5)
+"""Points, and share, above its best by which the word errors of a run say that it has lost what it knew."""
 
 WORSE: Final = (2.0, 0.2)
 """Points, and share, above its best by which the word errors of a good run have got worse."""
@@ -99,9 +105,6 @@ WRONG_SHARE: Final = 0.25
 
 NO_BLANKS: Final = (10.0, 0.25)
 """Blank share, or share of the reference ``1 - U/T``, below which blanks are gone."""
-
-SILENT: Final = 99.5
-"""Blank share from which on nothing is emitted."""
 
 INFEASIBLE: Final = 0.5
 """Share of dev clips without a path from which on the set-up is at fault."""

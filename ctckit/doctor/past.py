@@ -31,6 +31,8 @@ class Past:
         epochs: how many there were.
         fits: the last ``WINDOW`` training losses that were recorded.
         fits_known: how many there were.
+        lowest_fit: the lowest training loss, or None.
+        lowest_fit_epoch: the epoch that had it.
         errors: the last ``ERRORS`` word error rates that were recorded.
         best_error_before: the best of those before, or None.
         off_plateau: whether any epoch was off the plateau.
@@ -47,6 +49,8 @@ class Past:
     epochs: int = 0
     fits: list[float] = field(default_factory=list)
     fits_known: int = 0
+    lowest_fit: float | None = None
+    lowest_fit_epoch: int = 0
     errors: list[float] = field(default_factory=list)
     best_error_before: float | None = None
     off_plateau: bool = False
@@ -82,8 +86,8 @@ class Past:
             [*self.errors, *([] if self.best_error_before is None else [self.best_error_before])], default=None
         )
 
-    def falls(self, by: float = FALLS) -> bool:
-        """Whether the training loss is lower by a share ``by`` than ``LOOK`` epochs before; True while young.
+    def falls(self) -> bool:
+        """Whether the training loss is lower by a share ``FALLS`` than ``LOOK`` epochs before; True while young.
 
         Epochs of a handful of updates are too short to be asked: there, stretches of updates are compared.
         """
@@ -93,10 +97,10 @@ class Past:
             if len(self.segments) < SEGMENTS:
                 return True
             earlier, *later = (lowest for _, lowest in self.segments)
-            return min(later) < (1.0 - by) * earlier
+            return min(later) < (1.0 - FALLS) * earlier
         if self.fits_known <= LOOK:
             return True
-        return min(self.fits[-LOOK:]) < (1.0 - by) * min(self.fits[-2 * LOOK : -LOOK])
+        return min(self.fits[-LOOK:]) < (1.0 - FALLS) * min(self.fits[-2 * LOOK : -LOOK])
 
     def add(self, one: Epoch) -> None:
         """Take in the next epoch."""
@@ -105,6 +109,8 @@ class Past:
         if one.fit is not None:
             self.fits = [*self.fits[1 - WINDOW :], one.fit]
             self.fits_known += 1
+            if self.lowest_fit is None or one.fit < self.lowest_fit:
+                self.lowest_fit, self.lowest_fit_epoch = one.fit, one.epoch
             self._add_segment(one.update, one.fit)
         self.off_plateau = self.off_plateau or one.on_plateau is False
         if one.val_wer is not None:

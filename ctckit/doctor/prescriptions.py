@@ -49,6 +49,10 @@ def prescribe(diagnosis: Diagnosis, recorded: Recorded) -> tuple[Advice, ...]:
     match diagnosis.state:
         case State.BROKEN:
             found = _mend(diagnosis.reason, past[-1], config)
+        case State.DIVERGED:
+            found = _converge(recorded)
+        case State.STARTING if not recorded.goes_on:
+            found = iter([LONGER, *_learning_rate(past, "the plateau is left")])
         case State.PLATEAU:
             found = _leave_plateau(diagnosis, recorded)
         case State.ESCAPING if diagnosis.stalled or diagnosis.slow:
@@ -90,7 +94,7 @@ def _further(recorded: Recorded) -> Iterator[Advice]:
 
 def _leave_plateau(diagnosis: Diagnosis, recorded: Recorded) -> Iterator[Advice]:
     past, config = recorded.epochs, recorded.config
-    if diagnosis.severity != "error":
+    if diagnosis.severity != "error" and recorded.goes_on:
         yield Advice(
             f"wait until epoch {diagnosis.since + PATIENCE} or so",
             "every CTC run starts on the plateau; AN4 words leave it in epoch 4, harder corpora later",
@@ -259,6 +263,24 @@ def _mend(reason: str, now: Epoch, config: Mapping[str, Any]) -> Iterator[Advice
                 "what cannot learn eight clips has a fault in features, lengths or labels",
                 ISSUES,
             )
+
+
+def _converge(recorded: Recorded) -> Iterator[Advice]:
+    now, best, config = recorded.epochs[-1], recorded.best, recorded.config
+    if best is not None:
+        kept = "" if recorded.foreign else " (checkpoints/best.pt)"
+        yield Advice(
+            f"use the checkpoint of epoch {best.epoch}{kept}",
+            f"it has {best.val_wer:.1f} % word errors; what came after is worse",
+            ISSUES,
+        )
+    rate = "" if now.learning_rate is None else f" (now {now.learning_rate:.2g})"
+    yield Advice(
+        f"lower the learning rate{rate} threefold, and warm up", "the usual cause of a loss that rises", ISSUES
+    )
+    if not recorded.foreign and not config.get("gradient_clip"):
+        yield Advice("--set gradient_clip=5", "one steep step can undo an epoch", ISSUES)
+    yield _audit(config, "unscaled features and clips without a path throw a run off as well")
 
 
 def _less_blank(recorded: Recorded) -> Iterator[Advice]:

@@ -16,7 +16,7 @@ from typing import Literal
 from ctckit.doctor import limits
 from ctckit.doctor.limits import SPIKES
 from ctckit.doctor.past import Past
-from ctckit.record.epoch import Epoch
+from ctckit.record.epoch import NOTHING_BUT_BLANKS, Epoch
 from ctckit.types import COLLAPSED_DELETION_RATE
 
 Evidence = Mapping[str, float | int | str | bool]
@@ -27,6 +27,7 @@ class State(StrEnum):
     """What a run is."""
 
     BROKEN = "BROKEN"
+    DIVERGED = "DIVERGED"
     STARTING = "STARTING"
     PLATEAU = "PLATEAU"
     ESCAPING = "ESCAPING"
@@ -38,7 +39,8 @@ class State(StrEnum):
 
 MEANINGS: Mapping[State, str] = {
     State.BROKEN: "something in the set-up is at fault",
-    State.STARTING: "the loss is still above the unigram plateau and falls; too early to tell",
+    State.DIVERGED: "the loss has risen instead of falling, or what was learnt is lost again",
+    State.STARTING: "the loss is still above the unigram plateau, on its way down to it",
     State.PLATEAU: "the network still ignores its input",
     State.ESCAPING: "the network has begun to use its input",
     State.HEALTHY: "labels are recognised",
@@ -100,7 +102,7 @@ def state_of(past: Past) -> Judgement | None:
     """
     now = past.now
     mute = now.val_wer is None and now.deletion_rate is None and now.on_plateau is None
-    rules = (_broken, _overfit) if mute else RULES
+    rules = (_broken, _diverged, _overfit) if mute else RULES
     for rule in rules:
         found = rule(past)
         if found is not None:
@@ -153,6 +155,32 @@ def _nothing_learnt(past: Past) -> Judgement | None:
         f"({now.plateau_loss:.2f}) for {limits.LOOK} epochs and does not fall: label frequencies are not learnt"
     )
     return _found(State.BROKEN, "nothing_learnt", why, now, learning_rate=now.learning_rate)
+
+
+def _diverged(past: Past) -> Judgement | None:
+    """A loss that rises from where it was, and errors with it: no beginning explains that."""
+    now, lowest, best = past.now, past.lowest_fit, past.best_error()
+    risen = now.fit is not None and lowest is not None and now.fit > limits.RISEN * max(lowest, 0.0)
+    silent = now.deletion_rate is not None and now.deletion_rate >= COLLAPSED_DELETION_RATE
+    if best is not None and now.val_wer is not None and best < limits.MANY_ERRORS and (risen or silent):
+        points, share = limits.LOST
+        if now.val_wer > best + max(points, share * best):
+            why = f"word errors were {best:.1f} % at best and are {now.val_wer:.1f} %"
+            if risen:
+                why += (
+                    f"; training loss has risen from {lowest:.2f} (epoch {past.lowest_fit_epoch}) to {now.fit:.2f}"
+                )
+            return _found(State.DIVERGED, "lost", why, now, best_val_wer=best, lowest_training_loss=lowest)
+    if not risen or not now.plateau_loss:
+        return None
+    learnt = lowest is not None and lowest < limits.LEARNT * now.plateau_loss
+    if now.above_plateau or (learnt and now.on_plateau):
+        why = (
+            f"training loss has risen from {lowest:.2f} (epoch {past.lowest_fit_epoch}) to {now.fit:.2f}, where "
+            f"the unigram plateau is {now.plateau_loss:.2f}"
+        )
+        return _found(State.DIVERGED, "loss_rises", why, now, lowest_training_loss=lowest)
+    return None
 
 
 def _over_penalised(past: Past) -> Judgement | None:
@@ -214,13 +242,15 @@ def _plateau(past: Past) -> Judgement | None:
         text
         for text, holds in (
             (f"deletion rate {_n(deletions, 1)} %", (deletions or 0.0) >= COLLAPSED_DELETION_RATE),
-            (f"{_n(blanks, 1)} % blank frames", (blanks or 0.0) >= limits.SILENT),
+            (f"{_n(blanks, 1)} % blank frames", (blanks or 0.0) >= NOTHING_BUT_BLANKS),
             ("no label is emitted", now.unique_nonblank == 0),
             (f"{_n(wer, 1)} % word errors", wer is not None and 99.0 <= wer <= 101.0),
         )
         if holds
     ]
-    learnt = now.fit is not None and now.fit < limits.LEARNT_NATS
+    # a low loss speaks against one sign; in an alphabet of four it is low on the plateau as well
+    sure = now.unique_nonblank == 0 or len(silent) > 1
+    learnt = now.fit is not None and now.fit < (limits.DECODER_NATS if sure else limits.LEARNT_NATS)
     if not silent or learnt:
         return None
     why = f"{', '.join(silent)}; the unigram plateau itself was not recorded, so this is inferred"
@@ -278,6 +308,8 @@ def _blank_biased(past: Past) -> Judgement | None:
         return None
     if now.length_ratio is None or now.plateau_loss is None:
         return None
+    if deletions >= 100.0:
+        return None  # where nothing is emitted, nothing says that it would be right
     omits = deletions >= limits.OMISSIONS and deletions > substitutions and deletions >= 3.0 * insertions
     # what is emitted must be right; else a shift turns deletions into substitutions and mends nothing
     right = substitutions + insertions <= limits.WRONG_SHARE * (100.0 - deletions)
@@ -313,7 +345,7 @@ def _escaping(past: Past) -> Judgement | None:
     return None
 
 
-RULES = (_broken, _over_penalised, _starting, _plateau, _overfit, _blank_biased, _escaping)
+RULES = (_broken, _diverged, _over_penalised, _starting, _plateau, _overfit, _blank_biased, _escaping)
 
 
 def _healthy(now: Epoch) -> Judgement:

@@ -13,7 +13,7 @@ from ctckit.doctor.course import Course, Diagnosis, count
 from ctckit.doctor.flags import red_flags
 from ctckit.doctor.notices import notices
 from ctckit.doctor.prescriptions import Advice, prescribe
-from ctckit.doctor.states import Blanks, read_blanks
+from ctckit.doctor.states import Blanks, State, read_blanks
 from ctckit.record.epoch import Epoch
 from ctckit.record.figures import FIGURES
 from ctckit.record.history import Recorded
@@ -107,6 +107,8 @@ def judge(run: Recorded) -> Verdict:
     severities = [finding.severity for finding in (*flags, *noticed)]
     if diagnosis is not None:
         severities.append(diagnosis.severity)
+        if not run.goes_on and diagnosis.state in (State.STARTING, State.PLATEAU):
+            severities.append("warning")  # what is nothing in a beginning is an end that went wrong
     if _missed(run):
         severities.append("warning")
     return Verdict(
@@ -139,10 +141,14 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def shares(epoch: Epoch) -> str:
-    """Word errors with their kinds, such as ``31.2 % WER (S 12.1, D 14.0, I 5.1)``."""
-    kinds = (epoch.substitution_rate, epoch.deletion_rate, epoch.insertion_rate)
-    split = ", ".join(f"{letter} {number(rate, 1)}" for letter, rate in zip("SDI", kinds, strict=True))
-    return f"{number(epoch.val_wer, 1)} % WER ({split})"
+    """Word errors with their kinds, such as ``31.2 % WER (S 12.1, D 14.0, I 5.1)``, as far as recorded."""
+    kinds = {"S": "substitution_rate", "D": "deletion_rate", "I": "insertion_rate"}
+    split = ", ".join(
+        f"{letter} {number(epoch.value(name), 1)}"
+        for letter, name in kinds.items()
+        if epoch.value(name) is not None or name in epoch.not_finite
+    )
+    return f"{number(epoch.val_wer, 1)} % WER" + (f" ({split})" if split else "")
 
 
 def _missed(run: Recorded) -> bool:

@@ -43,9 +43,13 @@ class Clock:
     def start_epoch(self, phase: str, batches: int) -> Progress:
         """Begin the next epoch, in ``phase``."""
         entering = phase != self.now.phase
+        phases = list(self._phase_epochs)
+        ahead = sum(self._phase_epochs[name] for name in phases[phases.index(phase) :])
         self.now = replace(
             self.now,
             epoch=self.now.epoch + 1,
+            # what a phase was spared is not owed
+            epochs=self.now.epoch + ahead if entering else self.now.epochs,
             phase=phase,
             phase_epoch=1 if entering else self.now.phase_epoch + 1,
             phase_epochs=self._phase_epochs[phase],

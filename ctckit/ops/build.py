@@ -184,7 +184,13 @@ def build(output: Path, environment: Mapping[str, str] = os.environ) -> None:
     """
     commands = _commands(environment)
     output.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="build-", dir=output.parent))
+    with tempfile.TemporaryDirectory(prefix="build-", dir=output.parent) as work:
+        _compile(Path(work), output, commands, environment)
+
+
+def _compile(
+    work: Path, output: Path, commands: Mapping[str, tuple[Path, list[str]]], environment: Mapping[str, str]
+) -> None:
     lines = ["rule run", "  command = $command"]
     for name, (source, command) in commands.items():
         run = " ".join([*command, "-c", f"'{source}'", "-o", name])
@@ -204,10 +210,8 @@ def build(output: Path, environment: Mapping[str, str] = os.environ) -> None:
     if done.returncode != 0:
         log = output.parent / "build.log"
         log.write_text(done.stdout)
-        shutil.rmtree(work)
         raise BuildError(f"the kernels did not compile; see {log}")
     (work / LIBRARY).replace(output)
-    shutil.rmtree(work)
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -263,14 +267,19 @@ def cached_library(environment: Mapping[str, str] = os.environ) -> Path:
     """The library for these sources and flags and `for_installed_torch`, compiled now if no process has done so.
 
     Raises:
-        BuildError: As `build`.
+        BuildError: As `build`, or the cache cannot be written.
     """
     environment = for_installed_torch(environment)
     folder = cache_folder(environment) / f"kernels-{build_key(environment)}"
     library = folder / LIBRARY
-    if not library.exists():
-        with _locked(folder / "lock"):
-            if not library.exists():
-                print(f"ctckit: compiling its kernels, once, into {folder}", file=sys.stderr, flush=True)  # noqa: T201
-                build(library, environment)
+    try:
+        if not library.exists():
+            with _locked(folder / "lock"):
+                if not library.exists():
+                    print(f"ctckit: compiling its kernels, once, into {folder}", file=sys.stderr, flush=True)  # noqa: T201
+                    build(library, environment)
+    except OSError as error:
+        raise BuildError(
+            f"{folder}: {error.strerror or error}; set CTCKIT_CACHE to a folder to write to"
+        ) from error
     return library

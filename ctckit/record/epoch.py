@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ctckit.errors import DataError
-from ctckit.record.figures import FIGURES, PARTS, epoch_row
+from ctckit.record.figures import FIGURES, PARTS, RESERVED, epoch_row
 from ctckit.types import COLLAPSED_DELETION_RATE, PLATEAU_MARGIN, Figure
 
 if TYPE_CHECKING:
     from ctckit.types import EpochResult
 
+NOTHING_BUT_BLANKS: Final = 99.5
+"""Blank share from which on next to nothing is emitted, where word errors do not speak against it."""
+
 ABOVE_PLATEAU: Final = 1.1
 """Multiple of the plateau's loss above which a network has not even come down to it."""
-
-NO_FIGURES = frozenset({"kind", "epoch", "phase", "domain", "on_plateau", "collapsed", *PARTS})
 
 
 class Epoch:
@@ -146,8 +147,14 @@ class Epoch:
 
     @property
     def collapsed(self) -> bool:
-        """Whether next to nothing is emitted: the deletion rate says so, the blank share would not."""
-        return self.deletion_rate is not None and self.deletion_rate >= COLLAPSED_DELETION_RATE
+        """Whether next to nothing is emitted: the deletion rate says so, the blank share would not.
+
+        Where no deletion rate was recorded, no label, or no right word in nothing but blanks, says the same.
+        """
+        if self.deletion_rate is not None:
+            return self.deletion_rate >= COLLAPSED_DELETION_RATE
+        silent = self.blank_ratio is not None and self.blank_ratio >= NOTHING_BUT_BLANKS
+        return self.unique_nonblank == 0 or (silent and self.val_wer is not None and self.val_wer >= 99.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
@@ -194,7 +201,7 @@ class Epoch:
         for name, value in row.items():
             known = table.get(name)
             named = heads if name.endswith("_loss") else terms if name.endswith("_term") else None
-            if name in NO_FIGURES or (known is None and (named is None or name in figures)):
+            if name in RESERVED or (known is None and (named is None or name in figures)):
                 continue
             finite = _number(value, name, place)
             if known is None:

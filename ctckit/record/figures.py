@@ -259,15 +259,20 @@ def table_of(figures: Iterable[Figure]) -> dict[str, Figure]:
     """
     table = dict(FIGURES)
     for figure in figures:
-        if figure.name in table or figure.name in RESERVED or not figure.name.isidentifier():
-            why = "is no identifier" if not figure.name.isidentifier() else "is taken"
+        plain = figure.name.isidentifier() and not figure.name.startswith("_")
+        if figure.name in table or figure.name in RESERVED or not plain:
+            why = "is taken" if plain else "is no identifier, or begins with _"
             raise ValueError(f"figure '{figure.name}': the name {why}; choose another")
         table[figure.name] = figure
     return table
 
 
-RESERVED = frozenset({"kind", "epoch", "phase", "domain", "on_plateau", "collapsed", "figures", "fit", *PARTS})
-"""Columns of a row that are no figures, and other names that ``Epoch`` has."""
+RESERVED = frozenset(
+    {"kind", "epoch", "phase", "domain", "figures", "not_finite", "auxiliary_losses", "terms", *PARTS}
+    | {"fit", "on_plateau", "above_plateau", "collapsed", "value"}
+    | {"of", "from_row", "state_dict", "from_state_dict", "self"}
+)
+"""Columns of a row that are no figures, and whatever else ``Epoch`` has under a name."""
 
 
 def described(figures: Iterable[Figure]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 from ctckit.errors import DataError
 from ctckit.record.epoch import Epoch
 from ctckit.record.figures import FIGURES, PARTS
-from ctckit.record.history import HISTORY, Recorded, read_history
+from ctckit.record.history import Recorded, read_history
 
 Unit = Literal["percent", "share"]
 
@@ -40,6 +40,9 @@ SHARES: Final = (
     "empty_share",
 )
 """Figures in per cent that other programs record as shares of one."""
+
+TRAINED: Final = frozenset({"train_loss", "train_eval_loss", "gradient_norm"})
+"""Figures that every epoch has: there "nan" in a table is the value."""
 
 UNBOUNDED: Final = frozenset({"val_wer", "train_wer", "insertion_rate"})
 """Those that may exceed 100 %, because insertions count."""
@@ -64,6 +67,12 @@ ALIASES: Final = {
 
 DEV: Final = frozenset({"val", "valid", "validation", "dev", "eval", "cv"})
 TRAIN: Final = frozenset({"train", "training", "trn", "tr"})
+PER_CENT: Final = re.compile(r"%|(?:^|[^a-z])(?:pct|perc|percent|percentage)(?:[^a-z]|$)", re.IGNORECASE)
+"""Columns whose name states the unit."""
+
+SUMMARY: Final = "train_runtime"
+"""Column of the row with which transformers' Trainer ends its log; its loss is the mean of all."""
+
 RATES: Final = ("wer", "cer", "ter")
 """Error rates, the first that is there is taken: words, characters, tokens."""
 
@@ -78,10 +87,10 @@ def read_any(path: Path, units: Mapping[str, Unit] | None = None) -> Recorded:
     Raises:
         DataError: it cannot be read, or nothing in it is recognised; says what is there.
     """
-    if path.is_dir():
-        return read_history(path / HISTORY)
-    text = _text(path)
-    if _is_own(text):
+    text = "" if path.is_dir() else _text(path)
+    if path.is_dir() or _is_own(text):
+        if units:
+            raise DataError(f"{path}: a history of ctckit's own says its units; leave out --unit")
         return read_history(path)
     return recorded_from_rows(_rows(text, path), path, units or {})
 
@@ -93,7 +102,11 @@ def recorded_from_rows(rows: Sequence[Mapping[str, Any]], path: Path, units: Map
         DataError: no column is recognised, a column has the wrong type, or a unit cannot be told.
     """
     notes: list[str] = []
-    named = _named(rows, path, notes)
+    if any(SUMMARY in row for row in rows):
+        rows = [row for row in rows if SUMMARY not in row]
+        notes.append(f"A row with {SUMMARY} sums up the whole training: left out.")
+    stated: dict[str, Unit] = {}
+    named = _named(rows, path, notes, stated)
     present = {name for row in named for name in row}
     if not present & set(TELLING):
         raise DataError(
@@ -104,7 +117,11 @@ def recorded_from_rows(rows: Sequence[Mapping[str, Any]], path: Path, units: Map
     for name in units:
         if name not in present:
             raise DataError(f"{path}: a unit is given for '{name}', which is not there")
-    scaled = _in_per_cent(numbered, units, notes, path)
+        if name not in SHARES:
+            raise DataError(
+                f"{path}: a unit is given for '{name}', which is no share; these are: {', '.join(SHARES)}"
+            )
+    scaled = _in_per_cent(numbered, {**stated, **units}, notes, path)
     epochs = tuple(Epoch.from_row(row, f"{path}, epoch {row['epoch']}") for row in scaled)
     return Recorded(path.name, tuple(sorted(epochs, key=lambda one: one.epoch)), notes=tuple(notes), foreign=True)
 
@@ -124,7 +141,7 @@ def _is_own(text: str) -> bool:
     if not first:
         return not text.strip()
     try:
-        row = json.loads(first)
+        row = _json(first)
     except json.JSONDecodeError:
         return False
     return isinstance(row, dict) and isinstance(row.get("kind"), str)
@@ -135,20 +152,30 @@ def _rows(text: str, path: Path) -> list[dict[str, Any]]:
     if path.suffix.lower() in (".csv", ".tsv"):
         return _table_rows(text, path)
     try:
-        content = json.loads(text)
+        content = _json(text)
     except json.JSONDecodeError as error:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) > 1 and lines[0].lstrip().startswith("{"):
-            return [_line(line, number, path) for number, line in enumerate(lines, 1)]
-        if len(lines) > 1 and "," in lines[0] and not lines[0].lstrip().startswith(("{", "[")):
+        # no splitlines: it also cuts at characters that JSON allows within a string
+        lines = {number: line for number, line in enumerate(text.split("\n"), 1) if line.strip()}
+        first = next(iter(lines.values()), "").lstrip()
+        if len(lines) > 1 and first.startswith("{"):
+            return [_line(line, number, path) for number, line in lines.items()]
+        if len(lines) > 1 and "," in first and not first.startswith("["):
             return _table_rows(text, path)
         raise DataError(f"{path}: not JSON: {error}; JSON, JSON lines and CSV are read") from error
     return _json_rows(content, path)
 
 
+def _json(text: str) -> Any:
+    """Read JSON; whole numbers beyond 64 bits as what they are among figures: infinite, or as good as that."""
+    try:
+        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < 19 else float(digits))
+    except RecursionError as error:
+        raise json.JSONDecodeError("nested too deeply", text, 0) from error
+
+
 def _line(line: str, number: int, path: Path) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = _json(line)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {number}: not JSON: {error}") from error
     if not isinstance(row, dict):
@@ -158,6 +185,7 @@ def _line(line: str, number: int, path: Path) -> dict[str, Any]:
 
 def _table_rows(text: str, path: Path) -> list[dict[str, Any]]:
     delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ";" if ";" in text.split("\n", 1)[0] else ","
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may hold decoded text
     rows = []
     for number, row in enumerate(csv.DictReader(io.StringIO(text), delimiter=delimiter), 2):
         if None in row:
@@ -264,8 +292,10 @@ def figure_of(column: str) -> str | None:
     return own if side == "val" and own in FIGURES else None
 
 
-def _named(rows: Sequence[Mapping[str, Any]], path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """Give the columns their names in the table, and turn cells of text into numbers."""
+def _named(
+    rows: Sequence[Mapping[str, Any]], path: Path, notes: list[str], stated: dict[str, Unit]
+) -> list[dict[str, Any]]:
+    """Give the columns their names in the table, turn cells of text into numbers, and note the units stated."""
     columns = dict.fromkeys(str(name) for row in rows for name in row)
     taken: dict[str, str] = {}
     for column in sorted(columns, key=_rank):
@@ -273,6 +303,10 @@ def _named(rows: Sequence[Mapping[str, Any]], path: Path, notes: list[str]) -> l
         if figure is not None and figure not in taken:
             taken[figure] = column
     renamed = {column: figure for figure, column in taken.items()}
+    for column, figure in renamed.items():
+        signed = any(str(row.get(column, "")).rstrip().endswith("%") for row in rows)
+        if figure in SHARES and (signed or PER_CENT.search(column)):
+            stated[figure] = "percent"
     told = [f"{column} as {figure}" for column, figure in renamed.items() if column != figure]
     if told:
         notes.append(f"Columns under other names: {', '.join(told)}.")
@@ -280,7 +314,11 @@ def _named(rows: Sequence[Mapping[str, Any]], path: Path, notes: list[str]) -> l
     if unknown:
         notes.append(f"Columns that no rule uses: {', '.join(unknown)}.")
     return [
-        {renamed[name]: _cell(value, renamed[name], path, number) for name, value in row.items() if name in renamed}
+        {
+            renamed[name]: _cell(value, renamed[name], path, number)
+            for name, value in row.items()
+            if name in renamed and not _is_empty(value, renamed[name])
+        }
         for number, row in enumerate(rows, 1)
     ]
 
@@ -291,12 +329,16 @@ def _rank(column: str) -> tuple[bool, int, str]:
     return column not in FIGURES, RATES.index(last) if last in RATES else 0, column
 
 
+def _is_empty(value: Any, figure: str) -> bool:
+    """Whether a cell of text says that nothing was recorded, as "nan" does where dev was not scored."""
+    text = value.strip().lower() if isinstance(value, str) else None
+    return text in ("", "none", "null", "-") or (text == "nan" and figure not in TRAINED)
+
+
 def _cell(value: Any, figure: str, path: Path, number: int) -> Any:
     if not isinstance(value, str) or figure in ("phase", "stage", "domain"):
         return value
     text = value.strip().removesuffix("%").strip()
-    if text.lower() in ("", "none", "null", "-"):
-        return None
     try:
         return float(text)
     except ValueError:
@@ -364,7 +406,10 @@ def _numbered(rows: Iterable[dict[str, Any]], notes: list[str], path: Path) -> l
         raise DataError(f"{path}: 'epoch' is {json.dumps(wrong)}, not a number")
     whole = [int(one) for one in numbers if isinstance(one, (int, float)) and float(one).is_integer()]
     if len(whole) == len(found) == len(set(whole)):
-        return [{**row, "epoch": number} for row, number in zip(found, whole, strict=True)]
+        if min(whole, default=1) < 1:
+            notes.append(f"Epochs are counted from {min(whole)}: read as from 1.")
+        before = min(min(whole, default=1), 1) - 1
+        return [{**row, "epoch": number - before} for row, number in zip(found, whole, strict=True)]
     if any(one is not None for one in numbers):
         notes.append("Epoch numbers occur twice (they start again in each stage) or are fractions: counted anew.")
     return [{**row, "epoch": number} for number, row in enumerate(found, 1)]

@@ -19,6 +19,9 @@ from ctckit.types import Figure, Finding, Sample
 HISTORY = "history.jsonl"
 """In the folder of a run."""
 
+CUT = "cut off"
+"""Kind of what is no row yet, or never will be: a last line without its end."""
+
 
 class History:
     """What happened in a run, as JSON lines that are appended to and cut back to what a checkpoint knows of.
@@ -194,8 +197,11 @@ class Recorded:
 
     @property
     def planned_epochs(self) -> int | None:
-        """Epochs that the configuration plans, or None if it does not say."""
-        return sum(phase.planned for phase in self.phases if phase.planned is not None) or None
+        """Epochs there are to be, None if the configuration does not say; what a phase was spared is not owed."""
+        plan = [(phase.planned, len(phase.epochs)) for phase in self.phases if phase.planned is not None]
+        last = max((number for number, (_, done) in enumerate(plan) if done), default=0)
+        over, ahead = plan[:last], plan[last:]
+        return sum(done for _, done in over) + sum(planned for planned, _ in ahead) or None
 
     @property
     def plateau_loss(self) -> float | None:
@@ -282,6 +288,8 @@ def better_epoch(epoch: Epoch, best: Best | None) -> Best | None:
     """
     if epoch.collapsed or epoch.on_plateau is True or epoch.val_wer is None:
         return None
+    if epoch.on_plateau is None and 99.0 <= epoch.val_wer <= 101.0:
+        return None  # the plateau was not recorded, and nothing is right
     loss = math.inf if epoch.val_loss is None else epoch.val_loss
     if best is not None and (epoch.val_wer, loss) >= (best.val_wer, best.val_loss):
         return None
@@ -336,6 +344,7 @@ def recorded(rows: Sequence[Mapping[str, Any]], path: Path) -> Recorded:
         tests=tuple(contents.tests),
         table=contents.table,
         unknown_rows=contents.unknown,
+        notes=tuple(contents.notes),
     )
 
 
@@ -350,6 +359,7 @@ class _Contents:
     tests: list[CorpusScores] = field(default_factory=list)
     ending: Mapping[str, Any] | None = None
     unknown: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def take(self, row: _Row) -> None:
         """Take in the next row."""
@@ -375,6 +385,8 @@ class _Contents:
                 renamed = {names.get(key, key): value for key, value in row.values.items()}
                 scores = Epoch.from_row(renamed, row.place, self.table)
                 self.tests.append(CorpusScores(row.text("corpus"), scores, row.tokens("unknown")))
+            case _ if row.kind == CUT:
+                self.notes.append(f"{row.place} is cut off, as by a killed process or a full disk: left out.")
             case kind:
                 self.unknown[kind] = self.unknown.get(kind, 0) + 1
 
@@ -458,15 +470,19 @@ class _Row:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a history; row ``n`` is line ``n + 1``.
+    """Read the rows of a history; row ``n`` is line ``n + 1``, and one of kind ``CUT`` a last line without its end.
 
     Raises:
         DataError: missing, empty, or a line is not a row.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; give the folder of a run") from error
+    whole, _, rest = data.rpartition(b"\n")
+    cut = bool(whole) and _is_cut(rest)
+    try:
+        text = (whole if cut else data).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); is it the history of a run?") from error
     rows = []
@@ -481,7 +497,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         rows.append(row)
     if not rows:
         raise DataError(f"{path}: holds no rows; the run has not started")
-    return rows
+    return [*rows, {"kind": CUT}] if cut else rows
+
+
+def _is_cut(line: bytes) -> bool:
+    """Whether the last line of a file is one that was not written to its end."""
+    try:
+        json.loads(line or b"{}")
+    except ValueError:
+        return True
+    return False
 
 
 def finite(value: Any) -> Any:

@@ -129,3 +129,14 @@ def test_train_says_at_its_start_where_state_is_shared(tiny: Any) -> None:
     torch.set_num_threads(before)
     assert result.exit_code == 0, result.output
     assert "share one penalty 'blank_mass_controller', because it is configured alike" in result.stderr
+
+
+def test_checking_later_stages_leaves_the_model_as_the_first_phase_has_it(tiny: Any) -> None:
+    first, *rest = RECIPE.phases
+    phases = {first: RECIPE.phases[first].model_copy(update={"stage": None})}
+    phases |= {name: RECIPE.phases[name].model_copy(update={"stage": 1}) for name in rest}
+    recipe = RECIPE.model_copy(update={"phases": phases})
+    corpora = {"data.train": tiny.train, "data.dev": tiny.dev, "model.hidden_size": 8}
+    registry, _ = load_plugins(["hierarchical_fixed"])
+    model: Any = check(resolve(recipe, [("test", nest(corpora))]), registry).model
+    assert model.stage == 2  # as hierarchical_bilstm is built

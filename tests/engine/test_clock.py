@@ -36,8 +36,10 @@ def test_skipping_the_rest_of_a_phase_enters_the_next() -> None:
     clock.start_epoch("a", 1)
     clock.finish_batch(1)
     assert clock.next_phase(skip_rest=True) == "b"
+    assert clock.now.epochs == 7
     assert clock.start_epoch("b", 1).phase_epoch == 1
     assert clock.now.epoch == 2
+    assert clock.now.epochs == 3  # what "a" was spared is not owed
     clock.finish_batch(1)
     assert clock.next_phase(skip_rest=True) is None
 

@@ -180,6 +180,18 @@ assert torch.equal(compiled(logits), ops.greedy(logits, lengths).counts_B)
     assert done.returncode == 0, done.stderr
 
 
+def test_a_cache_that_cannot_be_written_falls_back_to_the_reference(tmp_path):
+    (tmp_path / "file").touch()
+    program = """
+from ctckit.ops import build, loader
+build.matches_sources = lambda library: False
+print(loader.load().name)
+"""
+    done = run(program, CTCKIT_CACHE=str(tmp_path / "file"))
+    assert done.stdout.split() == ["reference"], done.stderr
+    assert "set CTCKIT_CACHE to a folder to write to" in done.stderr
+
+
 def test_the_reference_runs_where_nothing_can_be_built():
     """As on Windows, which has no fcntl; a compiler there changes nothing."""
     program = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ def test_every_figure_has_what_its_readers_need() -> None:
         assert figure.measure or figure.score or figure.derive
     titles = [figure.title for figure in FIGURES.values()]
     assert len(set(titles)) == len(titles)
+
+
+def test_whatever_an_epoch_has_by_a_name_is_reserved() -> None:
+    public = {name for name in dir(Epoch) if not name.startswith("_")}
+    assert public | set(inspect.signature(Epoch.__init__).parameters) - {"figures"} <= RESERVED | FIGURES.keys()
+    for name in ("terms", "value", "_hidden", "state_dict", "self"):
+        with pytest.raises(ValueError, match=f"figure '{name}'"):
+            table_of([Figure(name, "Title")])
 
 
 def test_an_epoch_written_and_read_has_every_figure_that_was_measured() -> None:

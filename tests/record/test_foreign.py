@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from diagnosed import FAILED_RUN, call, written
 
+from ctckit.doctor.verdict import judge
 from ctckit.errors import DataError
 from ctckit.record.foreign import figure_of, read_any
 
@@ -233,3 +234,38 @@ def test_epochs_that_start_again_are_counted_on(tmp_path: Path) -> None:
     found = json.loads(call(written(tmp_path / "h.json", rows), "--json").stdout)
     assert found["epochs"] == 4
     assert "counted anew" in found["notes"][0]
+
+
+def test_epochs_counted_from_0_are_read_as_from_1(tmp_path: Path) -> None:
+    path = tmp_path / "h.json"
+    path.write_text(json.dumps([{"epoch": n, **row} for n, row in enumerate(ROWS)]))
+    recorded = read_any(path)
+    assert [epoch.epoch for epoch in recorded.epochs] == list(range(1, 13))
+    assert any("counted from 0" in note for note in recorded.notes)
+    assert judge(recorded).state is not None
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_single_epoch_can_be_judged(tmp_path: Path, first: int) -> None:
+    path = tmp_path / "h.json"
+    path.write_text(json.dumps([{"epoch": first, "train_loss": 2.0, "val_wer": 50.0}]))
+    judge(read_any(path))
+
+
+def test_json_lines_end_at_line_feeds_alone_and_are_counted_as_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    lines = [
+        json.dumps({"epoch": n + 1, "note": "a\u2028b", **row}, ensure_ascii=False) for n, row in enumerate(ROWS)
+    ]
+    path.write_text("\n\n".join(lines), encoding="utf-8")
+    assert len(read_any(path).epochs) == len(ROWS)
+    path.write_text("\n\n".join([*lines[:2], "{"]), encoding="utf-8")
+    with pytest.raises(DataError, match="line 5: not JSON"):
+        read_any(path)
+
+
+def test_a_unit_is_refused_for_what_is_no_share(tmp_path: Path) -> None:
+    path = tmp_path / "h.json"
+    path.write_text(json.dumps(ROWS))
+    with pytest.raises(DataError, match="'val_loss', which is no share; these are: val_wer"):
+        read_any(path, {"val_loss": "share"})
