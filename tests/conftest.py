@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from courses import SPIKY, Make
 from hypothesis import register_random, settings
 from suite import PassedBefore, SlowestFirst
 from warm import SECONDS, Warm
 
 from ctckit.data import CorpusWriter
+from ctckit.record.epoch import Epoch
 
 # What a change must pass is the same for everybody. New examples are drawn on request, and again by their seed.
 settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -120,3 +122,25 @@ def write_bumps(path: Path, count: int, seed: int) -> None:
             writer.add(
                 f"{path.stem}-{number:03d}", features.astype(np.float32), labels, {"speaker": str(number % 4)}
             )
+
+
+@pytest.fixture
+def spiky() -> Make:
+    def make(epoch: int = 20, **changes: Any) -> Epoch:
+        return Epoch(epoch=epoch, phase="main", domain="logit", **{**SPIKY, **changes})
+
+    return make
+
+
+@pytest.fixture
+def make_quick() -> Callable[..., list[str]]:
+    """Options of a run over the tiny corpora that takes two seconds."""
+
+    def make(corpora: Any, folder: Any) -> list[str]:
+        phases = ("warmup", "exploration", "consolidation", "fine_tuning")
+        options = ["--data", str(corpora.train), "--dev", str(corpora.dev), "--out", str(folder), "--threads", "1"]
+        for setting in ("model.hidden_size=8", *(f"phases.{name}.epochs=1" for name in phases)):
+            options += ["--set", setting]
+        return options
+
+    return make

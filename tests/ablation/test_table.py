@@ -7,14 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ctckit.ablation.outcome import Course, Outcome
 from ctckit.ablation.plan import Plan, Variant
 from ctckit.ablation.scoring import Scored, Utterance
 from ctckit.ablation.table import COLUMNS, as_json, as_markdown, build_table, cells, write_table
-from ctckit.bootstrap import compare, compare_over_seeds
 from ctckit.errors import DataError
 
 PLAN = Plan(seeds=(1, 2), variants={"none": Variant(), "path": Variant(description="in the path domain")})
@@ -152,36 +149,3 @@ def test_files_hold_the_table(tmp_path: Path) -> None:
     stored = json.loads((tmp_path / "ablation.json").read_text())
     assert stored == as_json(table)
     assert [run["wer"] for run in stored["variants"][1]["runs"]] == [10.0, 20.0]
-
-
-# --- the bootstrap over seeds ------------------------------------------------------------------------------
-
-
-def test_seeds_that_disagree_leave_it_open() -> None:
-    # one utterance: all luck is that of the seed; both seeds of the better kind with 1/4, of the worse with 1/4
-    found = compare_over_seeds([[[10], [10]], [[5], [15]]], [100], resamples=20_000)
-    assert found.better[1] == pytest.approx(0.5, abs=0.02)
-    assert (found.differences[1].value, found.differences[1].low, found.differences[1].high) == (0.0, -5.0, 5.0)
-
-
-def test_a_seed_more_is_no_larger_corpus() -> None:
-    errors = [3, 0, 1, 0, 2, 0, 0, 5, 1, 1] * 3
-    words = [10] * len(errors)
-    once = compare([errors], words).error_rates[0]
-    twice = compare_over_seeds([[errors, errors]], words).error_rates[0]
-    assert twice == once
-
-
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(1, 9)), min_size=8, max_size=30))
-def test_the_interval_holds_the_estimate(utterances: list[tuple[int, int, int]]) -> None:
-    first, second, words = (list(column) for column in zip(*utterances, strict=True))
-    found = compare_over_seeds([[first, second], [second, second]], words, resamples=400)
-    for one in (*found.error_rates, *found.differences):
-        assert one.low - 1e-9 <= one.value <= one.high + 1e-9
-    assert all(0.0 <= better <= 1.0 for better in found.better)
-
-
-@pytest.mark.parametrize("errors", [[[[1], [1]], [[1]]], [[], []], [[[1, 2]], [[1]]]])
-def test_what_does_not_pair_over_seeds_is_refused(errors: list[list[list[int]]]) -> None:
-    with pytest.raises(ValueError, match=r"each seed|each utterance"):
-        compare_over_seeds(errors, [3])

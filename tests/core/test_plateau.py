@@ -1,11 +1,18 @@
-"""The unigram plateau is computed in slices; tests/core/test_doctor.py asks whether it is the right minimum."""
+"""The unigram plateau is the right minimum, and the same in whatever slices it is computed."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ctckit import ops, plateau
+from ctckit.plateau import uniform_loss, unigram_plateau
 
 FRAMES = [9, 3, 12, 7, 7]
 TARGETS = [[1, 2], [3], [2, 2, 1, 4], [4, 4, 4], [1]]
@@ -68,3 +75,54 @@ def test_a_tiny_corpus_is_not_left_in_a_local_optimum(
         optimum = min(plateau._fitted(draw_C, torch.tensor(frames), targets) for draw_C in draws)
     assert found <= 1.005 * optimum + 1e-6
     assert found >= 0.0
+
+
+def gradient_descent_plateau(frames: list[int], targets: list[list[int]], classes: int) -> float:
+    """The same minimum by another road: descent on one vector of logits, through the reference loss."""
+    total = sum(map(len, targets))
+    width = max(map(len, targets))
+    targets_BS = torch.tensor([target + [-1] * (width - len(target)) for target in targets])
+    lengths_B, target_lengths_B = torch.tensor(frames), torch.tensor([len(target) for target in targets])
+    logits_C = torch.zeros(classes, dtype=torch.float64)
+    counts = torch.bincount(
+        torch.tensor([label for target in targets for label in target]), minlength=classes
+    ).double()
+    counts[0] = sum(frames) - total
+    logits_C = (counts + 1e-3).log().requires_grad_()
+    optimizer = torch.optim.LBFGS([logits_C], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        logits_TBC = logits_C.expand(max(frames), len(frames), classes).contiguous()
+        loss = ops.ctc_loss(logits_TBC, targets_BS, lengths_B, target_lengths_B).sum() / total
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return float(closure().detach())
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None)
+def test_the_plateau_is_the_minimum_over_input_independent_models(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randint(20, 40, (6,), generator=generator).tolist()
+    targets = [torch.randint(1, 6, (n,), generator=generator).tolist() for n in (1, 2, 3, 4, 5, 6)]
+    expected = gradient_descent_plateau(frames, targets, 6)
+    assert unigram_plateau(frames, targets, 6) == pytest.approx(expected, rel=5e-3)
+
+
+def test_the_plateau_of_one_label_in_one_frame_is_certain() -> None:
+    assert unigram_plateau([1], [[1]], 2) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_plateau_of_two_frames_and_one_label_by_hand() -> None:
+    # P = p(1-p)*2 + p*p = 2p - p*p is largest at p = 1: never blank
+    assert unigram_plateau([2, 2], [[1], [1]], 2) == pytest.approx(0.0, abs=1e-2)
+    # two labels alike often: each clip takes label a or b with 1/2, so a frame costs log 2
+    assert unigram_plateau([1, 1], [[1], [2]], 3) == pytest.approx(math.log(2), abs=1e-2)
+
+
+def test_the_uniform_loss_by_hand() -> None:
+    # 2 frames, 1 label: paths aa, a-, -a; each has probability (1/3)^2
+    assert uniform_loss([2], [[1]], 3) == pytest.approx(-np.log(3 / 9))

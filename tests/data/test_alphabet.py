@@ -1,4 +1,3 @@
-import itertools
 import pickle
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ctckit.data import Alphabet, encode_targets, open_corpus
+from ctckit.data import Alphabet
 from ctckit.errors import DataError
 from ctckit.types import BLANK
 
@@ -63,30 +62,3 @@ def test_unknown_token_names_place_and_near_miss(token, message):
 def test_decode_refuses_what_is_no_label(number, message):
     with pytest.raises(DataError, match=message):
         Alphabet(["a", "b"]).decode([1, number])
-
-
-def test_targets_name_file_clip_and_token(grouped):
-    path = grouped(
-        {
-            "a": (np.ones((4, 2)), {"transcript": "YES NO"}),
-            "b": (np.ones((4, 2)), {"transcript": "YES PERHAPS"}),
-        }
-    )
-    corpus = open_corpus(path)
-    with pytest.raises(DataError, match=r"grouped.h5: clip 'b': token 'PERHAPS'") as caught:
-        encode_targets(corpus, Alphabet(["YES", "NO"]))
-    assert "\n" not in str(caught.value)
-    targets = encode_targets(corpus, Alphabet(["YES", "NO"]), leave_out_unknown=True)
-    assert targets.unknown == ((1, "PERHAPS"),)
-    assert [targets[i].tolist() for i in range(2)] == [[1, 2], [1]]
-
-
-@given(st.lists(st.lists(st.sampled_from("ab"), min_size=1, max_size=6), min_size=1, max_size=6))
-def test_repeats_are_counted_within_clips_only(transcripts):
-    from ctckit.data import Targets
-
-    alphabet = Alphabet("ab")
-    encoded = [alphabet.encode(t, "") for t in transcripts]
-    targets = Targets(np.concatenate(encoded), np.cumsum([0, *map(len, encoded)]))
-    assert targets.repeats.tolist() == [sum(x == y for x, y in itertools.pairwise(t)) for t in transcripts]
-    assert targets.needed_frames.tolist() == [len(t) + r for t, r in zip(transcripts, targets.repeats, strict=True)]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from courses import Make
 
-from ctckit.doctor.course import Course, diagnose
-from ctckit.doctor.flags import red_flags
+from ctckit.doctor.course import diagnose
 from ctckit.doctor.past import Past
-from ctckit.doctor.states import State, read_blanks, state_of
+from ctckit.doctor.states import State, read_blanks
 from ctckit.record.epoch import Epoch
-
-Make = Callable[..., Epoch]
 
 
 def state(*observations: Epoch) -> tuple[State, str]:
@@ -30,19 +25,6 @@ def test_a_run_with_97_per_cent_blanks_is_healthy(spiky: Make) -> None:
     assert "97.2 % of frames are blank where one-frame spikes have 97.7 %" in found.why
 
 
-def test_the_course_of_a_good_run(silent: Make, spiky: Make) -> None:
-    run = [silent(epoch) for epoch in (1, 2, 3)]
-    run += [silent(4, train_eval_loss=3.8, deletion_rate=95.0), silent(5, train_eval_loss=1.9, deletion_rate=60.0)]
-    run += [spiky(6), spiky(7)]
-    found = diagnose(run)
-    assert [(part.state, part.first, part.last) for part in found.course] == [
-        (State.PLATEAU, 1, 3),
-        (State.ESCAPING, 4, 5),
-        (State.HEALTHY, 6, 7),
-    ]
-    assert (found.since, found.epochs, found.stalled) == (6, 2, False)
-
-
 @pytest.mark.parametrize(("loss", "expected"), [(4.2, "PLATEAU"), (4.08, "PLATEAU"), (4.07, "ESCAPING")])
 def test_the_plateau_ends_three_per_cent_below_it(silent: Make, loss: float, expected: str) -> None:
     assert diagnose([silent(train_eval_loss=loss)]).state == expected
@@ -51,15 +33,6 @@ def test_the_plateau_ends_three_per_cent_below_it(silent: Make, loss: float, exp
 def test_the_plateau_is_told_by_the_loss_and_not_by_the_blanks(silent: Make) -> None:
     few_blanks = silent(blank_ratio=20.0, deletion_rate=70.0, val_wer=97.0, unique_nonblank=3.0)
     assert state(few_blanks) == (State.PLATEAU, "on_plateau")
-
-
-def test_the_plateau_is_usual_for_three_epochs_and_an_error_after_ten(silent: Make) -> None:
-    run = [silent(epoch) for epoch in range(1, 12)]
-    severities = [diagnose(run[:end]).severity for end in range(1, 12)]
-    assert severities == ["info"] * 3 + ["warning"] * 7 + ["error"]
-    # an epoch of few updates is less than an epoch
-    slow = [silent(epoch, update=10.0 * epoch) for epoch in range(1, 120)]
-    assert [diagnose(slow[:end]).severity for end in (11, 31, 100, 119)] == ["info", "warning", "warning", "error"]
 
 
 def test_an_untrained_network_is_not_over_penalised(silent: Make) -> None:
@@ -258,25 +231,6 @@ def test_a_run_on_its_way_may_stall(silent: Make) -> None:
     assert not diagnose(slow).stalled
 
 
-def test_without_a_plateau_the_state_is_inferred_and_says_so(silent: Make, spiky: Make) -> None:
-    found = diagnose([silent(plateau_loss=None)])
-    assert found.state is State.PLATEAU
-    assert "inferred" in found.why
-    assert diagnose([silent(plateau_loss=None, train_eval_loss=0.3, overfit_ratio=14.0)]).state is State.OVERFIT
-    assert diagnose([spiky(plateau_loss=None, val_wer=85.0, deletion_rate=None)]).state is State.ESCAPING
-    assert diagnose([spiky(plateau_loss=None)]).state is State.HEALTHY
-
-
-def test_epochs_that_say_nothing_are_left_out() -> None:
-    mute = [Epoch(epoch=1, train_loss=12.9), Epoch(epoch=2, train_loss=5.2)]
-    with pytest.raises(ValueError, match="no epoch records"):
-        diagnose(mute)
-    found = diagnose([*mute, Epoch(epoch=3, val_wer=20.0)])
-    assert [(part.first, part.last) for part in found.course] == [(3, 3)]
-    with pytest.raises(ValueError, match="at least one"):
-        diagnose([])
-
-
 @pytest.mark.parametrize(
     ("figures", "expected"),
     [
@@ -302,85 +256,3 @@ def test_the_rules_need_no_torch() -> None:
 
     program = "import sys, ctckit.doctor.states, ctckit.doctor.flags; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
-
-
-def random_run(seed: int, epochs: int = 60) -> list[Epoch]:
-    """Epochs in which anything may be missing, tie, fall or rise."""
-    draw = random.Random(seed)
-    drift = draw.choice([0.99, 0.95, 1.01])
-
-    def value(scale: float, missing: float) -> float | None:
-        return None if draw.random() < missing else round(scale * draw.random() * drift**epoch, 1)
-
-    run = []
-    missing = draw.choice([0.0, 0.1, 0.5])
-    for epoch in range(1, epochs + 1):
-        run.append(
-            Epoch(
-                epoch=epoch,
-                not_finite=("val_loss",) if draw.random() < 0.05 else (),
-                train_eval_loss=value(6.0, missing),
-                val_loss=value(6.0, missing),
-                val_wer=value(110.0, missing),
-                deletion_rate=value(100.0, missing),
-                insertion_rate=value(40.0, missing),
-                length_ratio=value(1.2, missing),
-                blank_ratio=value(100.0, missing),
-                blank_reference=91.6,
-                plateau_loss=4.2,
-                shift=-1.0,
-                learning_rate=1e-3,
-            )
-        )
-    return run
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_what_is_remembered_is_what_the_whole_past_says(seed: int) -> None:
-    run = random_run(seed)
-    past = Past()
-    for end, one in enumerate(run, 1):
-        past.add(one)
-        whole = run[:end]
-        fits = [old.fit for old in whole if old.fit is not None]
-        errors = [old.val_wer for old in whole if old.val_wer is not None]
-        known = [old for old in whole if old.val_loss is not None]
-        assert (past.epochs, past.recent, past.now) == (end, whole[-10:], one)
-        assert (past.fits, past.fits_known) == (fits[-10:], len(fits))
-        assert (past.errors, past.best_error_before) == (errors[-5:], min(errors[:-5], default=None))
-        assert past.off_plateau == any(old.on_plateau is False for old in whole)
-        if not known:
-            assert past.lowest_val_loss is None
-            continue
-        lowest = min(known, key=lambda old: old.val_loss or 0.0)
-        before = [old.val_wer for old in whole if old.epoch <= lowest.epoch and old.val_wer is not None]
-        after = [old.val_wer for old in whole if old.epoch > lowest.epoch and old.val_wer is not None]
-        assert (past.lowest_val_loss, past.lowest_epoch) == (lowest.val_loss, lowest.epoch)
-        assert past.epochs_since_lowest == sum(old.epoch > lowest.epoch for old in whole)
-        assert past.best_error_to_lowest == min(before, default=None)
-        assert past.best_error_since_lowest == min(after, default=None)
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_a_course_taken_up_again_at_any_epoch_says_what_the_whole_run_says(seed: int) -> None:
-    run = random_run(seed)
-    course = Course()
-    seen = set()
-    for end, one in enumerate(run, 1):
-        course = Course.from_state_dict(json.loads(json.dumps(course.state_dict())))
-        course.add(one)
-        told = any(state_of(Past.of(run[:earlier])) for earlier in range(1, end + 1))
-        whole = diagnose(run[:end], 80) if told else None
-        assert whole == (course.diagnose(80) if told else None)
-        assert red_flags(course.past) == red_flags(run[:end])
-        seen |= {whole.state} if whole else set()
-    assert len(seen) > 1  # the runs do go through states
-
-
-def test_a_course_stays_small(spiky: Make) -> None:
-    course = Course()
-    for epoch in range(1, 400):
-        course.add(spiky(epoch))
-        if epoch == 20:
-            early = len(json.dumps(course.state_dict()))
-    assert len(json.dumps(course.state_dict())) < 1.1 * early

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from planted import epochs
 
 from ctckit import (
     Action,
@@ -379,3 +381,73 @@ def _short_corpora(tmp_path: Path) -> None:
         writer.add("fine", np.ones((40, 3), np.float32), ["a", "b", "b"])
         writer.add("short", np.ones((4, 3), np.float32), ["a", "b", "b"])
     _short["corpora"] = type("Corpora", (), {"train": path, "dev": path})
+
+
+def test_every_epoch_row_has_the_figures(make_run: Any, silent: Any) -> None:
+    run = make_run(
+        {"phases.*.epochs": 1, "phases.warmup.penalty.name": "bias_init", "phases.warmup.penalty.bias": -4.0}
+    )
+    fit(run, silent)
+    rows = [row for row in read_rows(run.history.path) if row["kind"] == "epoch"]
+    for row in rows:
+        assert 0.0 < row["entropy"] <= math.log(len(run.tokens))
+        assert row["train_infeasible"] == 0
+        assert {"coverage_rare", "coverage_medium", "coverage_frequent"} <= set(row)
+        assert set(row["module_gradients"]) == {"convolutions", "frame_lstm", "sequence_lstm", "projection"}
+        assert all(norm > 0.0 for norm in row["module_gradients"].values())
+        assert max(row["module_gradients"].values()) <= row["gradient_norm"]
+        assert row["module_weights"]["projection"] > 1.0
+        assert row["blank_bias_start"] == -4.0
+        assert row["blank_bias_drift"] == pytest.approx(row["blank_bias"] + 4.0)
+    assert rows[-1]["blank_bias"] == pytest.approx(run.blank_bias())
+    assert rows[0]["blank_bias_drift"] != 0.0
+
+
+ALL_CURES = {
+    "phases.*.epochs": 2,
+    "phases.warmup.penalty": {"name": "label_prior", "end": 0.3},
+    "phases.exploration.penalty": {"name": "blank_mass_controller", "target": 0.5},
+    "phases.*.regularizers": [
+        {"name": "head_distillation"},
+        {"name": "smoothness"},
+        {"name": "consistency"},
+        {"name": "path_entropy"},
+    ],
+    "phases.*.time_mask_prob": 0.1,
+    "phases.*.curriculum": 0.5,
+}
+
+
+def test_all_cures_train_together_and_resume_bit_for_bit(make_run: Any, silent: Any, tmp_path: Path) -> None:
+    whole = make_run(ALL_CURES, folder=tmp_path / "whole", plugins=("hierarchical_fixed", "cures"))
+    assert fit(whole, silent).reason == "finished"
+
+    class Stops(type(silent)):
+        def step(self, result: Any) -> None:
+            if result.at.update == 17:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    first = make_run(ALL_CURES, folder=tmp_path / "parts", plugins=("hierarchical_fixed", "cures"))
+    assert fit(first, Stops()).reason == "interrupted"
+    state = load_checkpoint(tmp_path / "parts/checkpoints/last.pt")
+    second = make_run(ALL_CURES, folder=tmp_path / "parts", resume=state, plugins=("hierarchical_fixed", "cures"))
+    assert fit(second, silent).reason == "finished"
+    assert epochs(second) == epochs(whole)
+    terms = {"head_distillation_term", "smoothness_term", "consistency_term", "path_entropy_term"}
+    assert all(terms <= set(row) for row in epochs(whole))
+    assert epochs(whole)[1]["shift"] < 0.0  # there is a prior from the second epoch on
+
+
+def test_a_curriculum_begins_with_its_share_and_ends_with_all(make_run: Any, silent: Any) -> None:
+    run = make_run({"phases.warmup.epochs": 3, "phases.warmup.curriculum": 0.5})
+    fit(run, silent)
+    found = [row["clips"] for row in epochs(run)]
+    everything = found[2]
+    assert found[:3] == [-(-everything // 2), -(-everything * 3 // 4), everything]
+    assert set(found[3:]) == {everything}  # no curriculum in the other phases
+
+
+def test_a_regularizer_named_twice_is_refused(make_run: Any) -> None:
+    twice = [{"name": "smoothness"}, {"name": "smoothness", "weight": 1.0}]
+    with pytest.raises(ConfigError, match=r"phases\.warmup\.regularizers: 'smoothness' is named twice"):
+        make_run({"phases.warmup.regularizers": twice}, plugins=("hierarchical_fixed", "cures"))

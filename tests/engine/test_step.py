@@ -1,23 +1,44 @@
-"""One optimiser step: what it measures, what it refuses, and how often it asks the device."""
+"""One optimiser step: what it measures, what it refuses, its terms, and how often it asks the device."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from planted import Watching, epochs, swap
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ctckit import Auxiliary, Batch, Emissions, Model, Progress, Regularizer, TrainingError, ctc_loss, ops
+import ctckit
+from ctckit import (
+    Auxiliary,
+    Batch,
+    ConfigError,
+    Emissions,
+    Model,
+    Penalty,
+    PluginError,
+    Progress,
+    Regularizer,
+    TrainingError,
+    ctc_loss,
+    ops,
+)
+from ctckit.components import build_components
+from ctckit.config import nest, resolve
 from ctckit.engine.augment import augment
-from ctckit.engine.step import StepOutcome, train_step
+from ctckit.engine.loop import fit
+from ctckit.engine.step import StepOutcome, mean_blank_mass, parts_of, train_step
 from ctckit.loss import Objective
+from ctckit.plugin_host import load_plugins
 from ctckit.recipe import Component, Phase
+from ctckit.record.history import read_rows
 from ctckit.testing import make_progress
+from ctckit_hierarchical.fixed import RECIPE
 
 WAITS = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select")
 """What asks a device for a value, or for how many there are."""
@@ -159,3 +180,145 @@ def test_real_frames_of_every_head() -> None:
     emissions = TwoHeads()(torch.zeros(2, 3, 4), torch.tensor([3, 1]))
     wanted = [[True, True], [True, False], [True, False]]
     assert emissions.real_TB.tolist() == emissions.auxiliary[0].real_TB.tolist() == wanted
+
+
+class Severed(ctckit.Model):
+    """A model whose front end no gradient reaches, with a bias of its own beside its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = nn.Linear(4, 6)
+        self.back = nn.Linear(6, 3)
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> Emissions:
+        return Emissions((self.back(self.front(features_BTF).detach()) + self.bias).transpose(0, 1), lengths_B)
+
+    def output_lengths(self, lengths_B: Tensor) -> Tensor:
+        return lengths_B
+
+
+def test_gradient_norms_by_module_make_up_the_whole() -> None:
+    torch.manual_seed(0)
+    model = Severed()
+    batch = Batch(
+        ("a", "b"),
+        torch.randn(2, 9, 4),
+        torch.tensor([9, 7]),
+        torch.tensor([[1, 2], [2, -1]]),
+        torch.tensor([2, 1]),
+    )
+    objective = Objective()
+    outcome = train_step(
+        model, torch.optim.SGD(model.parameters(), lr=0.0), batch, objective=objective, gradient_clip=1e9
+    )
+    assert set(parts_of(model)) == {"front", "back", "bias"}
+    assert set(outcome.module_gradients) == {"back", "bias"}
+    assert outcome.gradient_norm == pytest.approx(math.hypot(*outcome.module_gradients.values()))
+    assert model.back.weight.grad is not None
+    assert model.back.bias.grad is not None
+    back = math.hypot(float(model.back.weight.grad.norm()), float(model.back.bias.grad.norm()))
+    assert outcome.module_gradients["back"] == pytest.approx(back)
+
+
+def test_a_part_that_a_stage_leaves_out_has_no_gradient(make_run: Any, silent: Any) -> None:
+    run = make_run({"phases.*.epochs": 1, "phases.warmup.stage": 1})
+    fit(run, silent)
+    first, second, *_ = (row for row in read_rows(run.history.path) if row["kind"] == "epoch")
+    assert first["module_gradients"]["sequence_lstm"] is None
+    assert first["module_gradients"]["frame_lstm"] > 0.0
+    assert second["module_gradients"]["sequence_lstm"] > 0.0
+
+
+def test_blank_mass_is_the_mean_over_real_frames_whatever_the_padding_holds() -> None:
+    logits_TBC = 3.0 * torch.randn(6, 3, 4, generator=torch.manual_seed(1))
+    lengths_B = torch.tensor([6, 2, 3])
+    expected = torch.cat([logits_TBC[:length, b].softmax(-1)[:, 0] for b, length in enumerate(lengths_B.tolist())])
+    logits_TBC[2:, 1] = math.nan
+    logits_TBC[3:, 2] = 1e30
+    assert mean_blank_mass(Emissions(logits_TBC, lengths_B)).item() == pytest.approx(
+        float(expected.mean()), abs=1e-6
+    )
+
+
+class ThreeViews(Watching):
+    views: ClassVar[int] = 3
+
+
+class NoView(Watching):
+    views: ClassVar[int] = 0
+
+
+@pytest.mark.parametrize("classes", [(Watching, ThreeViews), (NoView,)], ids=["two and three", "none"])
+def test_views_that_do_not_go_together_are_refused(make_run: Any, classes: tuple[type[Watching], ...]) -> None:
+    registry, _ = load_plugins(["hierarchical_fixed"])
+    for cls in classes:
+        registry.regularizer(cls.__name__, cls)
+    names = [{"name": cls.__name__} for cls in classes]
+    config = resolve(RECIPE, [("test", nest({"phases.warmup.regularizers": names}))])
+    with pytest.raises(ConfigError, match=r"phases\.warmup\.regularizers: they want different numbers of views"):
+        build_components(config, registry)
+
+
+def test_two_views_are_the_same_clips_masked_each_in_its_own_way(make_run: Any, silent: Any) -> None:
+    run = make_run({"phases.*.epochs": 1, "phases.warmup.time_mask_prob": 0.3})
+    watching = Watching()
+    swap(run, regularizers={"watching": watching})
+    fit(run, silent)
+    frames = [row["frames"] for row in epochs(run)]
+    assert frames[1] == 2 * frames[0]  # counted once, although seen twice
+    for batch in watching.seen:
+        clips = len(batch.clip_ids) // 2
+        assert batch.clip_ids[:clips] == batch.clip_ids[clips:]
+        assert batch.targets_BS[:clips].equal(batch.targets_BS[clips:])
+        assert batch.lengths_B[:clips].equal(batch.lengths_B[clips:])
+    assert not all(
+        b.features_BTF[: len(b.clip_ids) // 2].equal(b.features_BTF[len(b.clip_ids) // 2 :]) for b in watching.seen
+    )
+
+
+@dataclass
+class Failing(Regularizer):
+    value: float = field(default=float("nan"))
+
+    def term(self, emissions: Emissions, batch: Batch, at: Progress) -> Tensor:
+        if self.value:
+            return torch.tensor(self.value)
+        raise ZeroDivisionError("planted")
+
+
+def test_a_failing_regularizer_is_named_and_nobody_else(make_run: Any, silent: Any) -> None:
+    run = make_run()
+    swap(run, regularizers={"failing": Failing(0.0)})
+    with pytest.raises(ZeroDivisionError) as error:
+        fit(run, silent)
+    notes = [note for note in error.value.__notes__ if note.startswith("while ")]
+    assert len(notes) == 1
+    assert notes[0].startswith("while regularizer 'failing' (")
+    assert notes[0].endswith("was at work, epoch 1 (warmup), batch 1 of 6, update 0")
+
+
+def test_a_term_that_is_no_number_names_itself_and_the_clips(make_run: Any, silent: Any) -> None:
+    run = make_run()
+    swap(run, regularizers={"failing": Failing()})
+    with pytest.raises(Exception, match=r"the term 'failing' of the loss is nan in the batch of clips \w"):
+        fit(run, silent)
+
+
+@dataclass
+class Shifting(Penalty):
+    classes: int = 3
+    domain = "path"
+
+    def shift(self, at: Progress) -> float:
+        return 0.0
+
+    def class_shifts(self, at: Progress) -> Tensor:
+        return torch.zeros(self.classes)
+
+
+def test_class_shifts_of_another_alphabet_are_refused(make_run: Any, silent: Any) -> None:
+    run = make_run()
+    swap(run, penalty=Shifting())
+    with pytest.raises(PluginError, match=r"class_shifts returned a path shift of shape \(3,\)"):
+        fit(run, silent)

@@ -1,4 +1,4 @@
-"""Histories of other programs: shapes of files, names of columns, units, and what is refused."""
+"""Histories of other programs: shapes of files, names of columns, units told and asked for, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnosed import FAILED_RUN, call, written
 
 from ctckit.doctor.verdict import judge
 from ctckit.errors import DataError
@@ -174,6 +175,65 @@ def test_what_cannot_be_read_is_described(tmp_path: Path, name: str, text: str, 
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_columns_are_as_good_as_rows(tmp_path: Path) -> None:
+    rows = FAILED_RUN[2:]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    for content in (columns, {"history": rows}, {"config": {}, "epochs": columns}):
+        found = json.loads(call(written(tmp_path / "h.json", content), "--json").stdout)
+        assert (found["state"], found["since"]) == ("OVERFIT", 30)
+
+
+@pytest.mark.parametrize(
+    ("rows", "unit"),
+    [
+        # word errors as shares beside blanks in per cent
+        ([{"val_wer": 0.87, "blank_ratio": 95.65, "overfit_ratio": 67.0, "val_loss": 10.6}] * 3, "share"),
+        # one epoch above 150 % does not turn the others into per cent
+        ([{"val_wer": wer, "val_loss": 2.0} for wer in (3.2, 0.95, 0.9, 0.88)], "share"),
+        ([{"val_wer": wer, "val_loss": 2.0} for wer in (87.0, 4.2, 3.1, 2.5)], "percent"),
+    ],
+)
+def test_a_unit_is_told_from_its_own_column(tmp_path: Path, rows: list[dict[str, Any]], unit: str) -> None:
+    found = json.loads(call(written(tmp_path / "h.json", rows), "--json").stdout)
+    factor = 100.0 if unit == "share" else 1.0
+    assert found["last"]["val_wer"] == pytest.approx(factor * rows[-1]["val_wer"])
+    assert any("val_wer" in note and "share" in note for note in found["notes"]) == (unit == "share")
+    if "blank_ratio" in rows[0]:
+        assert found["last"]["blank_ratio"] == rows[0]["blank_ratio"]
+        assert found["state"] == "OVERFIT"
+
+
+def test_a_unit_that_may_be_either_is_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path / "h.json", [{"val_wer": wer} for wer in (1.9, 1.6, 1.4, 1.3)])
+    asked = call(path)
+    assert asked.exit_code == 3
+    assert "--unit val_wer=percent or --unit val_wer=share" in asked.output
+    for unit, value in (("percent", 1.3), ("share", 130.0)):
+        told = json.loads(call(path, "--unit", f"val_wer={unit}", "--json").stdout)
+        assert told["last"]["val_wer"] == pytest.approx(value)
+    assert "write FIGURE=share" in call(path, "--unit", "val_wer=%").output
+    assert "which is not there" in call(path, "--unit", "train_wer=share").output
+
+
+def test_shares_of_one_are_understood_and_said(tmp_path: Path) -> None:
+    rows = [{"train_loss": 0.5, "val_loss": 0.8, "wer": 0.2, "blank_ratio": 0.97, "extra": 1}] * 3
+    found = json.loads(call(written(tmp_path / "h.json", rows), "--json").stdout)
+    assert found["evidence"]["val_wer"] == 20.0
+    assert "wer as val_wer" in found["notes"][0]
+    assert "extra" in found["notes"][1]
+    assert found["notes"][2:] == [
+        "val_wer: between 0.2 and 0.2, read as a share of one.",
+        "blank_ratio: between 0.97 and 0.97, read as a share of one.",
+    ]
+
+
+def test_epochs_that_start_again_are_counted_on(tmp_path: Path) -> None:
+    rows = [{"epoch": n, "stage": stage, "train_loss": 1.0, "val_wer": 30.0} for stage in (1, 2) for n in (1, 2)]
+    found = json.loads(call(written(tmp_path / "h.json", rows), "--json").stdout)
+    assert found["epochs"] == 4
+    assert "counted anew" in found["notes"][0]
 
 
 def test_epochs_counted_from_0_are_read_as_from_1(tmp_path: Path) -> None:

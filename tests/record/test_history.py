@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from histories import LEFT, epoch_row, run_row, write
 
-from ctckit.errors import DataError
-from ctckit.record.history import read_history
+from ctckit import DataError
+from ctckit.record.history import CUT, History, read_history, read_rows
 
 
 def test_missing_folder_says_what_to_give(tmp_path: Path) -> None:
@@ -79,3 +80,32 @@ def test_missing_columns_and_nulls_are_no_figures(tmp_path: Path) -> None:
 def test_rows_of_unknown_kinds_are_counted(tmp_path: Path) -> None:
     rows = [run_row(), {"kind": "average"}, {"kind": "average"}]
     assert read_history(write(tmp_path / "run", rows)).unknown_rows == {"average": 2}
+
+
+def test_history_rows_survive_and_infinities_become_null(tmp_path: Path) -> None:
+    history = History(tmp_path / "history.jsonl")
+    history.append("run", seed=1)
+    size = history.size
+    history.append("epoch", clip="a\u2028b", val_loss=math.inf, nested={"x": [math.nan, 1.5]})
+    assert read_rows(history.path)[1] == {
+        "kind": "epoch",
+        "clip": "a\u2028b",
+        "val_loss": None,
+        "nested": {"x": [None, 1.5]},
+    }
+    history.truncate(size)
+    assert read_rows(history.path) == [{"kind": "run", "seed": 1}]
+    with pytest.raises(DataError, match="was changed"):
+        history.truncate(size + 1)
+
+
+def test_a_broken_history_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text('{"kind": "run"}\n{"kind": \n')
+    with pytest.raises(DataError, match=r"history\.jsonl, line 2: not JSON"):
+        read_rows(path)
+    path.write_text('{"kind": "run"}\n{"kind": ')  # killed while writing
+    assert [row["kind"] for row in read_rows(path)] == ["run", CUT]
+    assert "line 2 is cut off" in read_history(path).notes[0]
+    with pytest.raises(DataError, match="cannot be read"):
+        read_rows(tmp_path / "absent.jsonl")
