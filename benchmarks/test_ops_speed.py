@@ -70,6 +70,28 @@ def test_greedy(case, table, benchmark):
     finish(benchmark, ours, times, logits.nbytes)
 
 
+def test_reading_of_an_evaluation(case, table, benchmark):
+    """Path, statistics and entropy of every frame in one pass, against one pass each, the entropy by torch."""
+    name, logits, _, lengths, _ = case
+
+    def ours():
+        return ops.greedy_with_stats(logits, lengths, SHIFT).entropy(SHIFT)
+
+    def apart():
+        ops.greedy(logits, lengths, SHIFT)
+        ops.frame_stats(logits, lengths)
+        shifted = logits.clone()
+        shifted[..., 0] += SHIFT
+        return torch.special.entr(shifted.softmax(-1)).sum(-1)
+
+    torch.testing.assert_close(ours(), apart(), rtol=1e-5, atol=1e-5)
+    times = interleaved({"ours": ours, "apart": apart, "greedy": lambda: ops.greedy(logits, lengths, SHIFT)})
+    table.add(
+        f"path, statistics, entropy, {name}: vs apart", times["apart"] / times["ours"], goal=4, note=note(times)
+    )
+    finish(benchmark, ours, times, logits.nbytes)
+
+
 def test_greedy_vs_fast_ctc_decode(table, benchmark):
     """Information, not a row of the table of goals: it decodes one utterance of probabilities at a time."""
     decode = pytest.importorskip("fast_ctc_decode", reason="fast-ctc-decode is not installed")

@@ -80,20 +80,14 @@ using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 using Five = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Six = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Seven = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Eleven = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Four frame_stats(const Tensor& logits, const Tensor& lengths) {
   const Shape shape = check_logits(logits);
   const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
-  const View view = view_of(logits);
-  const ScalarType working = working_type(view.type);
-  const Tensor best = make(logits, {shape.T, shape.B}, ScalarType::Long);
-  const Tensor best_logit = make(logits, {shape.T, shape.B}, working);
-  const Tensor logsumexp = make(logits, {shape.T, shape.B}, working);
-  const Tensor blank_logit = make(logits, {shape.T, shape.B}, working);
-  report(kernels().frame_stats(torch_threads(), view, shape, frames.data(), static_cast<int64_t*>(best.data_ptr()),
-                               best_logit.data_ptr(), logsumexp.data_ptr(), blank_logit.data_ptr()),
-         shape.T);
-  return {best, best_logit, logsumexp, blank_logit};
+  const StatsTensors out(logits, shape, false);
+  report(kernels().frame_stats(torch_threads(), view_of(logits), shape, frames.data(), out.output(false)), shape.T);
+  return {out.best, out.best_logit, out.logsumexp, out.blank_logit};
 }
 
 Six greedy(const Tensor& logits, const Tensor& lengths, double shift) {
@@ -101,15 +95,31 @@ Six greedy(const Tensor& logits, const Tensor& lengths, double shift) {
   const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
   const GreedyTensors out(logits, shape);
   const PathOutput path = out.output();
-  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, frames.data(), shift, nullptr, &path), shape.T);
+  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, frames.data(), shift, nullptr, &path, nullptr),
+         shape.T);
   return {out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
+}
+
+Eleven greedy_with_stats(const Tensor& logits, const Tensor& lengths, double shift) {
+  const Shape shape = check_logits(logits);
+  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+  const GreedyTensors out(logits, shape);
+  const StatsTensors stats(logits, shape, true);
+  const PathOutput path = out.output();
+  const StatsOutput statistics = stats.output(true);
+  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, frames.data(), shift, nullptr, &path,
+                               &statistics),
+         shape.T);
+  return {out.tokens,       out.counts,       out.starts,      out.ends,          out.scores,   out.utterance_scores,
+          stats.best,       stats.best_logit, stats.logsumexp, stats.blank_logit, stats.entropy};
 }
 
 Tensor penalized_log_softmax(const Tensor& logits, double shift) {
   const Shape shape = check_logits(logits);
   const Tensor log_probs = large_output(logits);
   const View out = view_of(log_probs);
-  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, nullptr, shift, &out, nullptr), shape.T);
+  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, nullptr, shift, &out, nullptr, nullptr),
+         shape.T);
   return log_probs;
 }
 
@@ -120,7 +130,8 @@ Seven penalized_log_softmax_with_path(const Tensor& logits, const Tensor& length
   const View view = view_of(log_probs);
   const GreedyTensors out(logits, shape);
   const PathOutput path = out.output();
-  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, frames.data(), shift, &view, &path), shape.T);
+  report(kernels().log_softmax(torch_threads(), view_of(logits), shape, frames.data(), shift, &view, &path, nullptr),
+         shape.T);
   return {log_probs, out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
 }
 

@@ -116,22 +116,17 @@ using Four = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 using Five = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Six = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 using Seven = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+using Eleven = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 Four frame_stats(const Tensor& logits, const Tensor& lengths) {
   const Shape shape = check_logits(logits);
   const OnDevice on(logits);
   const Tensor frames = lengths_of("lengths", lengths, logits, shape.B);
-  const View view = view_of(logits);
-  const ScalarType working = working_type(view.type);
-  const Tensor best = make(logits, {shape.T, shape.B}, ScalarType::Long);
-  const Tensor best_logit = make(logits, {shape.T, shape.B}, working);
-  const Tensor logsumexp = make(logits, {shape.T, shape.B}, working);
-  const Tensor blank_logit = make(logits, {shape.T, shape.B}, working);
+  const StatsTensors out(logits, shape, false);
   const Status status(logits, on.stream);
-  cuda::frame_stats(view, shape, integers(frames), static_cast<int64_t*>(best.data_ptr()), best_logit.data_ptr(),
-                    logsumexp.data_ptr(), blank_logit.data_ptr(), status.get(), on.stream);
+  cuda::frame_stats(view_of(logits), shape, integers(frames), out.output(false), status.get(), on.stream);
   status.report(shape, &frames);
-  return {best, best_logit, logsumexp, blank_logit};
+  return {out.best, out.best_logit, out.logsumexp, out.blank_logit};
 }
 
 Six greedy(const Tensor& logits, const Tensor& lengths, double shift) {
@@ -142,9 +137,24 @@ Six greedy(const Tensor& logits, const Tensor& lengths, double shift) {
   const Tensor steps = scratch(logits, cuda::path_scratch_bytes(type_of(logits), shape));
   const Status status(logits, on.stream);
   cuda::log_softmax(view_of(logits), shape, integers(frames), shift, View{}, steps.data_ptr(), out.output(),
-                    status.get(), on.stream);
+                    StatsOutput{}, status.get(), on.stream);
   status.report(shape, &frames);
   return {out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
+}
+
+Eleven greedy_with_stats(const Tensor& logits, const Tensor& lengths, double shift) {
+  const Shape shape = check_logits(logits);
+  const OnDevice on(logits);
+  const Tensor frames = lengths_of("lengths", lengths, logits, shape.B);
+  const GreedyTensors out(logits, shape);
+  const StatsTensors stats(logits, shape, true);
+  const Tensor steps = scratch(logits, cuda::path_scratch_bytes(type_of(logits), shape));
+  const Status status(logits, on.stream);
+  cuda::log_softmax(view_of(logits), shape, integers(frames), shift, View{}, steps.data_ptr(), out.output(),
+                    stats.output(true), status.get(), on.stream);
+  status.report(shape, &frames);
+  return {out.tokens,       out.counts,       out.starts,      out.ends,          out.scores,   out.utterance_scores,
+          stats.best,       stats.best_logit, stats.logsumexp, stats.blank_logit, stats.entropy};
 }
 
 Tensor penalized_log_softmax(const Tensor& logits, double shift) {
@@ -152,8 +162,8 @@ Tensor penalized_log_softmax(const Tensor& logits, double shift) {
   const OnDevice on(logits);
   const Tensor log_probs = torch::stable::empty_like(logits);
   const Status status(logits, on.stream);
-  cuda::log_softmax(view_of(logits), shape, nullptr, shift, view_of(log_probs), nullptr, PathOutput{}, status.get(),
-                    on.stream);
+  cuda::log_softmax(view_of(logits), shape, nullptr, shift, view_of(log_probs), nullptr, PathOutput{},
+                    StatsOutput{}, status.get(), on.stream);
   status.report(shape, nullptr);
   return log_probs;
 }
@@ -167,7 +177,7 @@ Seven penalized_log_softmax_with_path(const Tensor& logits, const Tensor& length
   const Tensor steps = scratch(logits, cuda::path_scratch_bytes(type_of(logits), shape));
   const Status status(logits, on.stream);
   cuda::log_softmax(view_of(logits), shape, integers(frames), shift, view_of(log_probs), steps.data_ptr(), out.output(),
-                    status.get(), on.stream);
+                    StatsOutput{}, status.get(), on.stream);
   status.report(shape, &frames);
   return {log_probs, out.tokens, out.counts, out.starts, out.ends, out.scores, out.utterance_scores};
 }

@@ -4,6 +4,7 @@
 #define CTCKIT_EACH_OP(DO)            \
   DO(frame_stats)                     \
   DO(greedy)                          \
+  DO(greedy_with_stats)               \
   DO(penalized_log_softmax)           \
   DO(penalized_log_softmax_backward)  \
   DO(penalized_log_softmax_with_path) \

@@ -109,6 +109,24 @@ struct GreedyTensors {
   }
 };
 
+struct StatsTensors {
+  Tensor best, best_logit, logsumexp, blank_logit;
+  Tensor entropy;  // undefined if not asked for
+
+  StatsTensors(const Tensor& logits, const Shape& shape, bool with_entropy)
+      : best(make(logits, {shape.T, shape.B}, ScalarType::Long)),
+        best_logit(make(logits, {shape.T, shape.B}, working_type(type_of(logits)))),
+        logsumexp(make(logits, {shape.T, shape.B}, working_type(type_of(logits)))),
+        blank_logit(make(logits, {shape.T, shape.B}, working_type(type_of(logits)))) {
+    if (with_entropy) entropy = make(logits, {shape.T, shape.B}, working_type(type_of(logits)));
+  }
+
+  StatsOutput output(bool with_entropy) const {
+    return {static_cast<int64_t*>(best.data_ptr()), best_logit.data_ptr(), logsumexp.data_ptr(),
+            blank_logit.data_ptr(), with_entropy ? entropy.data_ptr() : nullptr};
+  }
+};
+
 struct AlignmentTensors {
   Tensor paths, starts, ends, scores, utterance_scores;
 

@@ -37,6 +37,12 @@ struct PathOutput {
   void *scores, *utterance_scores;  // working type
 };
 
+// Output of statistics: contiguous [T, B]; entropy, of the non-blanks alone, is absent where nobody asks for it.
+struct StatsOutput {
+  int64_t* best;
+  void *best_logit, *logsumexp, *blank_logit, *entropy;  // working type
+};
+
 // Output of alignment: contiguous [B, T], [B, S] and [B].
 struct AlignmentOutput {
   int64_t *paths, *starts, *ends;

@@ -19,19 +19,19 @@ const R* as(const void* data) {
   return static_cast<const R*>(data);
 }
 
-int64_t any_frame_stats(const Pool& pool, const View& logits, const Shape& shape, const int64_t* lengths, int64_t* best,
-                        void* best_logit, void* logsumexp, void* blank_logit) {
+int64_t any_frame_stats(const Pool& pool, const View& logits, const Shape& shape, const int64_t* lengths,
+                        const StatsOutput& stats) {
   return with_type(logits.type, [&](auto sample) {
-    using T = decltype(sample);
-    using R = Working<T>;
-    return frame_stats<T>(pool, logits, shape, lengths, best, as<R>(best_logit), as<R>(logsumexp), as<R>(blank_logit));
+    return frame_stats<decltype(sample)>(pool, logits, shape, lengths, stats);
   });
 }
 
 int64_t any_log_softmax(const Pool& pool, const View& logits, const Shape& shape, const int64_t* lengths, double shift,
-                        const View* log_probs, const PathOutput* path) {
+                        const View* log_probs, const PathOutput* path, const StatsOutput* stats) {
   return with_type(logits.type, [&](auto sample) {
-    return log_softmax<decltype(sample)>(pool, logits, shape, lengths, shift, log_probs, path);
+    using T = decltype(sample);
+    return stats ? log_softmax<T, true>(pool, logits, shape, lengths, shift, log_probs, path, *stats)
+                 : log_softmax<T, false>(pool, logits, shape, lengths, shift, log_probs, path, {});
   });
 }
 

@@ -19,14 +19,13 @@ struct Pool {
 struct Kernels {
   const char* isa;
 
-  // best [T, B] and three R [T, B].
-  int64_t (*frame_stats)(const Pool&, const View& logits, const Shape&, const int64_t* lengths, int64_t* best,
-                         void* best_logit, void* logsumexp, void* blank_logit);
+  // Without the entropy.
+  int64_t (*frame_stats)(const Pool&, const View& logits, const Shape&, const int64_t* lengths, const StatsOutput&);
 
-  // Either output may be absent: path == nullptr skips decoding (then all T frames must be finite),
-  // log_probs == nullptr writes none.
+  // Each output may be absent: path == nullptr skips decoding (then all T frames must be finite) and statistics,
+  // log_probs == nullptr and stats == nullptr write none.
   int64_t (*log_softmax)(const Pool&, const View& logits, const Shape&, const int64_t* lengths, double shift,
-                         const View* log_probs, const PathOutput* path);
+                         const View* log_probs, const PathOutput* path, const StatsOutput* stats);
 
   void (*log_softmax_backward)(const Pool&, const View& grad, const View& log_probs, const Shape&, const View& out);
 

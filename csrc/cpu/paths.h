@@ -6,10 +6,43 @@
 namespace ctckit {
 namespace CTCKIT_ISA {
 
+// Writes the statistics of frames, a row of the order at a time.
 template <class T>
-int64_t frame_stats(const Pool& pool, const View& logits, const Shape& shape, const int64_t* lengths, int64_t* best,
-                    Working<T>* best_logit, Working<T>* logsumexp, Working<T>* blank_logit) {
+class StatsWriter {
   using R = Working<T>;
+
+ public:
+  explicit StatsWriter(const StatsOutput& out)
+      : best_(out.best),
+        best_logit_(static_cast<R*>(out.best_logit)),
+        logsumexp_(static_cast<R*>(out.logsumexp)),
+        blank_logit_(static_cast<R*>(out.blank_logit)),
+        entropy_(static_cast<R*>(out.entropy)) {}
+
+  void frame(int64_t at, const Reduced<R>& reduced, int64_t best) const {
+    best_[at] = best;
+    best_logit_[at] = reduced.empty ? -kInfinity<R> : reduced.best_logit;
+    logsumexp_[at] = reduced.empty ? -kInfinity<R> : reduced.best_logit + log_one(reduced.total);
+    blank_logit_[at] = reduced.blank;
+    if (entropy_) entropy_[at] = reduced.entropy();
+  }
+  void padding(int64_t at) const {
+    best_[at] = 0;
+    best_logit_[at] = logsumexp_[at] = -kInfinity<R>;
+    blank_logit_[at] = 0;
+    if (entropy_) entropy_[at] = 0;
+  }
+
+ private:
+  int64_t* best_;
+  R *best_logit_, *logsumexp_, *blank_logit_, *entropy_;
+};
+
+template <class T>
+int64_t frame_stats(const Pool& pool, const View& logits, const Shape& shape, const int64_t* lengths,
+                    const StatsOutput& stats) {
+  using R = Working<T>;
+  const StatsWriter<T> out(stats);
   const Order order(logits, shape);
   FirstBad bad;
   share(pool, order.size(), rows_to_read(pool, order), [&](Chunks& chunks) {
@@ -17,9 +50,7 @@ int64_t frame_stats(const Pool& pool, const View& logits, const Shape& shape, co
     order.each(chunks, [&](int64_t t, int64_t b) {
       const int64_t at = t * shape.B + b;
       if (t >= lengths[b]) {
-        best[at] = 0;
-        best_logit[at] = logsumexp[at] = -kInfinity<R>;
-        blank_logit[at] = 0;
+        out.padding(at);
         return;
       }
       const T* row = rows.row(t, b);
@@ -28,10 +59,7 @@ int64_t frame_stats(const Pool& pool, const View& logits, const Shape& shape, co
         bad.note(b * shape.T + t);
         return;
       }
-      blank_logit[at] = reduced.blank;
-      best[at] = reduced.empty ? 1 : find_class(row, shape.C, reduced.best_logit);
-      best_logit[at] = reduced.empty ? -kInfinity<R> : reduced.best_logit;
-      logsumexp[at] = reduced.empty ? -kInfinity<R> : reduced.best_logit + log_one(reduced.total);
+      out.frame(at, reduced, reduced.empty ? 1 : find_class(row, shape.C, reduced.best_logit));
     });
   });
   return bad.get();
@@ -103,10 +131,11 @@ CTCKIT_INLINE void write_log_probs(const T* row, int64_t C, const Norm<Working<T
   store_one(out, (load_one(row) + shift - norm.top) - log_total);
 }
 
-template <class T>
+template <class T, bool kStats>
 int64_t log_softmax(const Pool& pool, const View& logits, const Shape& shape, const int64_t* lengths, double shift,
-                    const View* log_probs, const PathOutput* path) {
+                    const View* log_probs, const PathOutput* path, const StatsOutput& stats) {
   using R = Working<T>;
+  const StatsWriter<T> statistics(stats);
   const Order order(logits, shape);
   const R row_shift = static_cast<R>(shift);
   FirstBad bad;
@@ -118,9 +147,10 @@ int64_t log_softmax(const Pool& pool, const View& logits, const Shape& shape, co
     RowWriter<T> writer(log_probs ? *log_probs : nothing, log_probs ? shape.C : 0, order);
     order.each(chunks, [&](int64_t t, int64_t b) {
       const bool alive = !path || t < lengths[b];
+      if (kStats && !alive) statistics.padding(t * shape.B + b);
       if (!alive && !log_probs) return;
       const T* row = rows.row(t, b);
-      const Reduced<R> reduced = reduce_row(row, shape.C, row + order.ahead);
+      const Reduced<R> reduced = reduce_row<T, kStats>(row, shape.C, row + order.ahead);
       const Norm<R> norm = normalise(reduced, row_shift);
       if (alive && !(norm.total < kInfinity<R>)) {
         bad.note(b * shape.T + t);
@@ -130,8 +160,11 @@ int64_t log_softmax(const Pool& pool, const View& logits, const Shape& shape, co
       if (path && alive) {
         const bool blank = reduced.empty || blank_wins(reduced.best_logit, reduced.blank, shift);
         const R chosen = blank ? reduced.blank + row_shift : reduced.best_logit;
-        steps[b * shape.T + t] = {static_cast<int32_t>(blank ? kBlank : find_class(row, shape.C, reduced.best_logit)),
-                                  (chosen - norm.top) - log_total};
+        const int64_t best = blank && !kStats   ? kBlank
+                             : reduced.empty ? 1
+                                             : find_class(row, shape.C, reduced.best_logit);
+        steps[b * shape.T + t] = {static_cast<int32_t>(blank ? kBlank : best), (chosen - norm.top) - log_total};
+        if (kStats) statistics.frame(t * shape.B + b, reduced, best);
       }
       if (log_probs) {
         write_log_probs(row, shape.C, norm, log_total, row_shift, writer.row(t, b));

@@ -279,19 +279,28 @@ CTCKIT_INLINE void for_vectors(const T* row, int64_t C, Working<T> hidden, const
   }
 }
 
+// log of a single x >= 1, or NaN.
+CTCKIT_INLINE float log_one(float x) { return x == x ? log_positive(splat(x))[0] : x; }
+CTCKIT_INLINE double log_one(double x) { return ::log(x); }
+
 // What a row comes down to, without any blank shift. total is the sum of exp(logit - best_logit) over the
 // non-blanks: NaN if the row holds NaN or +inf among them; if all of them are -inf the row is empty and its
-// best_logit is 0.
+// best_logit is 0. moment, if asked for, is the sum of the same terms, each times its logit - best_logit.
 template <class R>
 struct Reduced {
-  R best_logit, total, blank;
+  R best_logit, total, blank, moment;
   bool empty;
+
+  // Of the non-blanks alone, in nats.
+  R entropy() const { return empty ? R(0) : larger(R(0), log_one(total) - moment / total); }
 };
 
-template <class T>
+template <class T, bool kMoment = false>
 CTCKIT_INLINE Reduced<Working<T>> reduce_row(const T* row, int64_t C, const T* ahead) {
   using R = Working<T>;
   constexpr int64_t W = kLanes<R>;
+  // Below it a term is 0 or next to it, and -inf * 0 would be NaN.
+  constexpr R kLeastExponent = -1000;
   const R blank = load_one(row);
   const Vec<R> low = splat(-kInfinity<R>);
   const IntVec<R> lanes = lane_numbers<R>();
@@ -320,30 +329,35 @@ CTCKIT_INLINE Reduced<Working<T>> reduce_row(const T* row, int64_t C, const T* a
   if (empty) best = 0;
 
   const Vec<R> zero = splat(best);
-  Vec<R> sum0{}, sum1{};
+  Vec<R> sum0{}, sum1{}, moment{};
+  const auto term = [&](Vec<R> v) -> Vec<R> {
+    const Vec<R> x = v - zero, e = exp_term(x);
+    if (kMoment) moment += e * maximum(splat(kLeastExponent), x);
+    return e;
+  };
   if (C >= 2 * W) {
-    sum0 = exp_term(hide_blank(load(row)) - zero);
-    sum1 = exp_term(load(row + W) - zero);
+    sum0 = term(hide_blank(load(row)));
+    sum1 = term(load(row + W));
     int64_t c = 2 * W;
     for (; c + 2 * W <= C; c += 2 * W) {
       __builtin_prefetch(ahead + c);
       if (sizeof(T) >= 4) __builtin_prefetch(ahead + c + W);
-      sum0 += exp_term(load(row + c) - zero);
-      sum1 += exp_term(load(row + c + W) - zero);
+      sum0 += term(load(row + c));
+      sum1 += term(load(row + c + W));
     }
     if (c + W <= C) {
-      sum0 += exp_term(load(row + c) - zero);
+      sum0 += term(load(row + c));
       c += W;
     }
     if (c < C) {
       const auto seen = static_cast<typename IntegerOf<R>::type>(c - (C - W));
-      sum1 += exp_term((lanes < seen ? low : load(row + C - W)) - zero);
+      sum1 += term(lanes < seen ? low : load(row + C - W));
     }
   } else {
     for_vectors(row, C, -kInfinity<R>,
-                [&](Vec<R> v, int64_t first) { sum0 += exp_term((first == 0 ? hide_blank(v) : v) - zero); });
+                [&](Vec<R> v, int64_t first) { sum0 += term(first == 0 ? hide_blank(v) : v); });
   }
-  return {best, reduce<R, W>(sum0 + sum1, Add()), blank, empty};
+  return {best, reduce<R, W>(sum0 + sum1, Add()), blank, kMoment ? reduce<R, W>(moment, Add()) : R(0), empty};
 }
 
 // The first non-blank class with the row's best logit.
@@ -395,10 +409,6 @@ class FirstBad {
  private:
   std::atomic<int64_t> first_{-1};
 };
-
-// log of a single x >= 1, or NaN.
-CTCKIT_INLINE float log_one(float x) { return x == x ? log_positive(splat(x))[0] : x; }
-CTCKIT_INLINE double log_one(double x) { return ::log(x); }
 
 // Calls f with the storage type of the view.
 template <class F>

@@ -97,30 +97,31 @@ const R* as(const void* data) {
 
 }  // namespace
 
-void frame_stats(const View& logits, const Shape& shape, const int64_t* lengths, int64_t* best, void* best_logit,
-                 void* logsumexp, void* blank_logit, unsigned long long* fault, void* stream) {
+void frame_stats(const View& logits, const Shape& shape, const int64_t* lengths, const StatsOutput& stats,
+                 unsigned long long* fault, void* stream) {
   const int64_t rows = (shape.T > 0 ? shape.T : 1) * shape.B;
   if (rows == 0) return;
   with_type(logits.type, [&](auto sample) {
-    using T = decltype(sample);
-    using R = Working<T>;
-    CTCKIT_LAUNCH(frame_stats_kernel<T>, blocks_for_warps(rows), kThreads, 0, static_cast<Stream>(stream), logits,
-                  shape, lengths, best, as<R>(best_logit), as<R>(logsumexp), as<R>(blank_logit), fault);
+    CTCKIT_LAUNCH(frame_stats_kernel<decltype(sample)>, blocks_for_warps(rows), kThreads, 0,
+                  static_cast<Stream>(stream), logits, shape, lengths, stats, fault);
   });
 }
 
 int64_t path_scratch_bytes(Type type, const Shape& shape) { return 2 * working_bytes(type) * shape.T * shape.B; }
 
 void log_softmax(const View& logits, const Shape& shape, const int64_t* lengths, double shift, const View& log_probs,
-                 void* scratch, const PathOutput& path, unsigned long long* fault, void* stream) {
+                 void* scratch, const PathOutput& path, const StatsOutput& stats, unsigned long long* fault,
+                 void* stream) {
   const int64_t rows = shape.T * shape.B;
   with_type(logits.type, [&](auto sample) {
     using T = decltype(sample);
     using R = Working<T>;
-    if (rows > 0) {
-      CTCKIT_LAUNCH(log_softmax_kernel<T>, blocks_for_warps(rows), kThreads, 0, static_cast<Stream>(stream), logits,
-                    shape, lengths, shift, log_probs, as<Step<R>>(scratch), fault);
-    }
+    const auto launch_rows = [&](auto with_stats) {
+      CTCKIT_LAUNCH((log_softmax_kernel<T, decltype(with_stats)::value>), blocks_for_warps(rows), kThreads, 0,
+                    static_cast<Stream>(stream), logits, shape, lengths, shift, log_probs, as<Step<R>>(scratch), stats,
+                    fault);
+    };
+    if (rows > 0) stats.best ? launch_rows(std::true_type{}) : launch_rows(std::false_type{});
     if (path.counts != nullptr && shape.B > 0) {
       CTCKIT_LAUNCH(collapse_kernel<R>, static_cast<unsigned>(shape.B), kWalkThreads, kWalkWarps * 16,
                     static_cast<Stream>(stream), shape, lengths, as<const Step<R>>(scratch), path, fault);

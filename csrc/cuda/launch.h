@@ -17,13 +17,14 @@ enum class Fault : int { kLengths, kTargetLengths, kLabels, kLogits };
 constexpr int kFaultShift = 60;
 constexpr unsigned long long kNoFault = ~0ull;
 
-void frame_stats(const View& logits, const Shape&, const int64_t* lengths, int64_t* best, void* best_logit,
-                 void* logsumexp, void* blank_logit, unsigned long long* fault, void* stream);
+void frame_stats(const View& logits, const Shape&, const int64_t* lengths, const StatsOutput&,
+                 unsigned long long* fault, void* stream);
 
-// Without path.counts there is no path, and no scratch; log_probs.data may be nullptr.
+// Without path.counts there is no path, and no scratch; log_probs.data and stats.best may be nullptr.
 int64_t path_scratch_bytes(Type, const Shape&);
 void log_softmax(const View& logits, const Shape&, const int64_t* lengths, double shift, const View& log_probs,
-                 void* scratch, const PathOutput& path, unsigned long long* fault, void* stream);
+                 void* scratch, const PathOutput& path, const StatsOutput& stats, unsigned long long* fault,
+                 void* stream);
 
 void log_softmax_backward(const View& grad, const View& log_probs, const Shape&, const View& out, void* stream);
 

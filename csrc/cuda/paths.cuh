@@ -6,29 +6,40 @@
 namespace ctckit {
 namespace cuda {
 
+// Writes the statistics of a frame; `empty_row` is that of padding.
+template <class R>
+CTCKIT_DEVICE void put_stats(const StatsOutput& stats, int64_t at, const Reduced<R>& row) {
+  const bool empty = row.best_logit == minus_infinity<R>();
+  const R log_total = empty ? R(0) : log_of(row.total);
+  put(stats.best + at, static_cast<int64_t>(row.best));
+  put(static_cast<R*>(stats.best_logit) + at, row.best_logit);
+  put(static_cast<R*>(stats.logsumexp) + at, row.best_logit + log_total);
+  put(static_cast<R*>(stats.blank_logit) + at, row.blank);
+  if (stats.entropy == nullptr) return;
+  const R entropy = empty ? R(0) : log_total - row.moment / row.total;
+  put(static_cast<R*>(stats.entropy) + at, larger_of(R(0), entropy));
+}
+
+template <class R>
+CTCKIT_DEVICE Reduced<R> empty_row() {
+  return {minus_infinity<R>(), R(0), R(0), R(0), 0};
+}
+
 // A warp a frame.
 template <class T>
-CTCKIT_KERNEL frame_stats_kernel(View logits, Shape shape, const int64_t* lengths, int64_t* best,
-                                 Working<T>* best_logit, Working<T>* logsumexp, Working<T>* blank_logit,
+CTCKIT_KERNEL frame_stats_kernel(View logits, Shape shape, const int64_t* lengths, StatsOutput stats,
                                  unsigned long long* fault) {
   using R = Working<T>;
   const int64_t at = warp_of(), t = at / shape.B, b = at % shape.B;
   if (t > shape.T || (t == shape.T && t > 0)) return;  // without frames there are still lengths to check
   const int64_t length = length_of(lengths, b, shape.T, Fault::kLengths, t == 0 && lane_of() == 0, fault);
   if (t == shape.T) return;
-  Reduced<R> row{minus_infinity<R>(), R(0), R(0), 0};
-  R log_sum = minus_infinity<R>();
+  Reduced<R> row = empty_row<R>();
   if (t < length) {
-    row = reduce_row(address<const T>(logits, t, b), shape.C, logits.stride_c);
+    row = reduce_row<T, false>(address<const T>(logits, t, b), shape.C, logits.stride_c);
     if (lane_of() == 0 && !(row.total < INFINITY && row.blank < INFINITY)) note(fault, Fault::kLogits, b * shape.T + t);
-    if (row.best_logit > minus_infinity<R>()) log_sum = row.best_logit + log_of(row.total);
   }
-  if (lane_of() == 0) {
-    put(best + at, static_cast<int64_t>(row.best));
-    put(best_logit + at, row.best_logit);
-    put(logsumexp + at, log_sum);
-    put(blank_logit + at, row.blank);
-  }
+  if (lane_of() == 0) put_stats(stats, at, row);
 }
 
 template <class R>
@@ -37,22 +48,24 @@ struct alignas(2 * sizeof(R)) Step {
   int32_t label;
 };
 
-// A warp a frame: a step of the path for each frame within a length, and log-probabilities if asked for.
-template <class T>
+// A warp a frame: a step of the path for each frame within a length, statistics and log-probabilities if asked for.
+template <class T, bool kStats>
 CTCKIT_KERNEL log_softmax_kernel(View logits, Shape shape, const int64_t* lengths, double shift, View log_probs,
-                                 Step<Working<T>>* steps, unsigned long long* fault) {
+                                 Step<Working<T>>* steps, StatsOutput stats, unsigned long long* fault) {
   using R = Working<T>;
   const int64_t at = warp_of(), t = at / shape.B, b = at % shape.B;
   if (at >= shape.T * shape.B) return;
   const bool alive = steps == nullptr || t < get(lengths + b);
+  if (kStats && !alive && lane_of() == 0) put_stats(stats, at, empty_row<R>());
   if (!alive && log_probs.data == nullptr) return;
   const T* from = address<const T>(logits, t, b);
   const R row_shift = static_cast<R>(shift);
-  const Reduced<R> row = reduce_row(from, shape.C, logits.stride_c);
+  const Reduced<R> row = reduce_row<T, kStats>(from, shape.C, logits.stride_c);
   const Norm<R> norm = normalise(row, row_shift);
   const R log_total = norm.total == 0 ? R(0) : log_of(norm.total);
   if (alive && lane_of() == 0) {
     if (!(norm.total < INFINITY)) note(fault, Fault::kLogits, b * shape.T + t);
+    if (kStats) put_stats(stats, at, row);
     if (steps != nullptr) {
       const bool blank = static_cast<double>(row.blank) + shift >= static_cast<double>(row.best_logit);
       const R chosen = blank ? row.blank + row_shift : row.best_logit;

@@ -51,23 +51,38 @@ CTCKIT_DEVICE void for_row(const T* row, int64_t C, int64_t stride, const One& o
   if (c < C) one(widen(get(row + c)), c);
 }
 
-// As on the CPU: the best non-blank, the sum of exp(logit - best) over non-blanks, the blank.
+// As on the CPU: the best non-blank, the sum of exp(logit - best) over non-blanks, the blank; if asked for, the sum of the
+// same terms, each times its logit - best.
 template <class R>
 struct Reduced {
-  R best_logit, total, blank;
+  R best_logit, total, blank, moment;
   int best;
 };
 
-template <class T>
+// A moment about another best logit, `by` above; of no terms it is 0, and so is `total` times -inf.
+template <class R>
+CTCKIT_DEVICE R moment_from(R moment, R total, R by) {
+  return by > minus_infinity<R>() ? moment + total * by : R(0);
+}
+
+template <class T, bool kMoment = false>
 CTCKIT_DEVICE Reduced<Working<T>> reduce_row(const T* row, int64_t C, int64_t stride) {
   using R = Working<T>;
   constexpr int kNone = 0x7fffffff;
-  R top = minus_infinity<R>(), total = 0;
+  R top = minus_infinity<R>(), total = 0, moment = 0;
   int best = kNone;
-  // exp(x - top), where nothing but -inf has been seen yet: 0 rather than NaN.
-  const auto term = [&](R x) { return exp_of(x - (top == minus_infinity<R>() ? R(0) : top)); };
+  // exp(x), with what it adds to the moment; -inf adds 0 rather than NaN.
+  const auto term = [&](R x) {
+    const R value = exp_of(x);
+    if (kMoment && x > minus_infinity<R>()) moment += value * x;
+    return value;
+  };
+  // What to subtract: where nothing but -inf has been seen yet, exp(-inf) is 0 rather than NaN.
+  const auto zero = [&] { return top == minus_infinity<R>() ? R(0) : top; };
   const auto raise = [&](R most) {
-    total *= exp_of(top - most);
+    const R scale = exp_of(top - most);
+    if (kMoment) moment = scale * moment_from(moment, total, top - most);
+    total *= scale;
     top = most;
   };
   for_row(
@@ -79,7 +94,7 @@ CTCKIT_DEVICE Reduced<Working<T>> reduce_row(const T* row, int64_t C, int64_t st
           raise(x);
           best = static_cast<int>(c);
         }
-        total += term(x);
+        total += term(x - zero());
       },
       [&](const Pack<T>(&packs)[kTogether], int64_t first, int count) {
         // The maximum of all comes first, then at most one rescaling.
@@ -102,27 +117,33 @@ CTCKIT_DEVICE Reduced<Working<T>> reduce_row(const T* row, int64_t C, int64_t st
             }
           }
         }
-        const R from = top == minus_infinity<R>() ? R(0) : top;
+        const R from = zero();
         CTCKIT_UNROLL for (int k = 0; k < kTogether; ++k) {
           if (k < count) {
-            CTCKIT_UNROLL for (int i = 0; i < kPack<T>; ++i) total += exp_of(x[k][i] - from);
+            CTCKIT_UNROLL for (int i = 0; i < kPack<T>; ++i) total += term(x[k][i] - from);
           }
         }
       });
   for (int offset = kWarp / 2; offset > 0; offset /= 2) {
     const R other_top = __shfl_xor_sync(kAll, top, offset);
     const R other_total = __shfl_xor_sync(kAll, total, offset);
+    const R other_moment = kMoment ? __shfl_xor_sync(kAll, moment, offset) : R(0);
     const int other_best = __shfl_xor_sync(kAll, best, offset);
     if (other_top > top || (other_top == top && other_best < best)) best = other_best;
     const R most = other_top > top ? other_top : top;
     if (most == minus_infinity<R>()) {
       total += other_total;
     } else {
-      total = total * exp_of(top - most) + other_total * exp_of(other_top - most);
+      const R scale = exp_of(top - most), other_scale = exp_of(other_top - most);
+      if (kMoment) {
+        moment = scale * moment_from(moment, total, top - most) +
+                 other_scale * moment_from(other_moment, other_total, other_top - most);
+      }
+      total = total * scale + other_total * other_scale;
     }
     top = most;
   }
-  return {top, total, widen(get(row)), best};
+  return {top, total, widen(get(row)), moment, best};
 }
 
 // The shifted row's maximum and sum; (0, 0) if all is -inf, NaN if the row holds NaN or +inf.

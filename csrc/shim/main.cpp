@@ -16,6 +16,7 @@ namespace {
 using ctckit::AlignmentOutput;
 using ctckit::PathOutput;
 using ctckit::Shape;
+using ctckit::StatsOutput;
 using ctckit::Targets;
 using ctckit::Type;
 using ctckit::View;
@@ -106,27 +107,29 @@ void solve(Folder& folder) {
     return static_cast<int64_t*>(folder.output(name, 8 * count));
   };
 
+  StatsOutput stats{};
+  if (op == "frame_stats" || op == "sweep" || op == "greedy_with_stats") {
+    stats = {integers("best", frames), folder.output("best_logit", R * frames), folder.output("logsumexp", R * frames),
+             folder.output("blank_logit", R * frames),
+             op == "greedy_with_stats" ? folder.output("entropy", R * frames) : nullptr};
+  }
   if (op == "frame_stats" || op == "sweep") {
-    int64_t* best = integers("best", frames);
-    void* best_logit = folder.output("best_logit", R * frames);
-    void* logsumexp = folder.output("logsumexp", R * frames);
-    void* blank_logit = folder.output("blank_logit", R * frames);
-    ctckit::cuda::frame_stats(logits, shape, lengths, best, best_logit, logsumexp, blank_logit, fault, nullptr);
+    ctckit::cuda::frame_stats(logits, shape, lengths, stats, fault, nullptr);
     if (op == "sweep") {
       const int64_t K = folder.integer("K");
-      ctckit::cuda::sweep(shape, R == 8, best, best_logit, blank_logit, lengths,
+      ctckit::cuda::sweep(shape, R == 8, stats.best, stats.best_logit, stats.blank_logit, lengths,
                           static_cast<const double*>(folder.input("shifts")), K, integers("tokens", K * frames),
                           integers("counts", K * shape.B), fault, nullptr);
     }
-  } else if (op == "greedy" || op == "log_softmax") {
+  } else if (op == "greedy" || op == "greedy_with_stats" || op == "log_softmax") {
     const PathOutput path{integers("tokens", frames),          integers("counts", shape.B),
                           integers("starts", frames),          integers("ends", frames),
                           folder.output("scores", R * frames), folder.output("utterance_scores", R * shape.B)};
     View log_probs{};
     if (op == "log_softmax") log_probs = folder.view("out_", folder.output("out", folder.integer("out_bytes")));
     ctckit::cuda::log_softmax(logits, shape, lengths, shift, log_probs,
-                              folder.scratch(ctckit::cuda::path_scratch_bytes(logits.type, shape)), path, fault,
-                              nullptr);
+                              folder.scratch(ctckit::cuda::path_scratch_bytes(logits.type, shape)), path, stats,
+                              fault, nullptr);
   } else if (op == "log_softmax_backward") {
     const View grad = folder.view("grad_", folder.input("grad"));
     const View out = folder.view("out_", folder.output("out", folder.integer("out_bytes")));

@@ -12,10 +12,9 @@ from torch import Tensor
 from ctckit import ops
 from ctckit.data import Loader
 from ctckit.decode import hypotheses
-from ctckit.engine.step import blank_posterior
 from ctckit.interfaces import Model
 from ctckit.loss import naming_diverged
-from ctckit.types import BLANK, FREQUENCY_BANDS, Hypothesis, Scores
+from ctckit.types import FREQUENCY_BANDS, Hypothesis, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +88,9 @@ def evaluate(
         loss += float(losses_B[has_path_B].double().sum())
         scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
         infeasible += int((~has_path_B).sum())
-        sums += frame_sums(logits_TBC, lengths_B, shift)
-        paths = ops.greedy(logits_TBC, lengths_B, shift)
-        decoded += hypotheses(paths, host_batch, lengths_B.tolist(), tokens, judged.references)
+        reading = ops.greedy_with_stats(logits_TBC, lengths_B, shift)
+        sums += frame_sums(reading, lengths_B, shift)
+        decoded += hypotheses(reading.paths, host_batch, lengths_B.tolist(), tokens, judged.references)
     model.train(training)
     emitted = {token for hypothesis in decoded for token in hypothesis.tokens}
     wanted = {token for hypothesis in decoded for token in hypothesis.reference}
@@ -120,27 +119,17 @@ def evaluate(
     return Evaluation(scores, tuple(decoded))
 
 
-def frame_sums(logits_TBC: Tensor, lengths_B: Tensor, shift: float) -> FrameSums:
+def frame_sums(reading: ops.FrameReading, lengths_B: Tensor, shift: float) -> FrameSums:
     """Sum what monitors want to know of frames under ``shift`` on the blank; decoding needs none of it."""
-    stats = ops.frame_stats(logits_TBC, lengths_B)
-    real_TB = ops.real_frames(lengths_B, len(logits_TBC))
+    stats = reading.stats
+    real_TB = ops.real_frames(lengths_B, len(stats.best_TB))
     return FrameSums(
         frames=int(lengths_B.sum()),
         blank_frames=int((stats.blank_logit_TB + shift >= stats.best_logit_TB)[real_TB].sum()),
         raw_blank_frames=int((stats.blank_logit_TB >= stats.best_logit_TB)[real_TB].sum()),
-        blank_mass=float(blank_posterior(stats, shift)[real_TB].double().sum()),
-        entropy=float(frame_entropy(logits_TBC, shift)[real_TB].double().sum()),
+        blank_mass=float(stats.blank_posterior(shift)[real_TB].double().sum()),
+        entropy=float(reading.entropy(shift)[real_TB].double().sum()),
     )
-
-
-def frame_entropy(logits_TBC: Tensor, shift: float) -> Tensor:
-    """Return the entropy of every frame's distribution under ``shift`` on the blank, ``[T, B]``, nats."""
-    shifted_TBC = logits_TBC.float() if logits_TBC.dtype in (torch.float16, torch.bfloat16) else logits_TBC
-    if shift:
-        shifted_TBC = shifted_TBC.clone()
-        shifted_TBC[..., BLANK] += shift
-    entropy_TB: Tensor = torch.special.entr(shifted_TBC.softmax(-1)).sum(-1)
-    return entropy_TB
 
 
 def frequency_bands(counts: Mapping[str, int]) -> dict[str, int]:

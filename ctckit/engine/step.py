@@ -125,15 +125,10 @@ def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
 def mean_blank_mass(emissions: Emissions) -> Tensor:
     """Return the mean blank posterior over real frames, from 0 to 1, without shift; a scalar in float64."""
     stats = ops.frame_stats(emissions.logits_TBC.detach(), emissions.lengths_B)
-    posterior_TB = blank_posterior(stats, 0.0)
+    posterior_TB = stats.blank_posterior(0.0)
     # a frame of padding has no label, so that its posterior is exactly 1: cheaper to take off than to leave out
     frames = emissions.lengths_B.sum()
     return (posterior_TB.sum(dtype=torch.float64) - (posterior_TB.numel() - frames)) / frames
-
-
-def blank_posterior(stats: ops.FrameStats, shift: float) -> Tensor:
-    """Return the blank posterior of every frame, ``[T, B]``, from sufficient statistics."""
-    return torch.sigmoid(stats.blank_logit_TB + shift - stats.logsumexp_TB)
 
 
 def _not_finite(model: Model, batch: Batch) -> str:

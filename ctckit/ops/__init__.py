@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from ctckit.ops import checks, loader
-from ctckit.ops.results import Alignment, Backend, FrameStats, GreedyPaths, LossWithEntropy
+from ctckit.ops.results import Alignment, Backend, FrameReading, FrameStats, GreedyPaths, LossWithEntropy
 from ctckit.types import Domain, real_frames
 
 __all__ = [
     "Alignment",
     "Backend",
     "Domain",
+    "FrameReading",
     "FrameStats",
     "GreedyPaths",
     "LossWithEntropy",
@@ -36,6 +37,7 @@ __all__ = [
     "feasible",
     "frame_stats",
     "greedy",
+    "greedy_with_stats",
     "occupancies",
     "penalized_log_softmax",
     "penalized_log_softmax_with_path",
@@ -80,6 +82,23 @@ def greedy(logits_TBC: Tensor, lengths_B: Tensor, shift: float = 0.0) -> GreedyP
     """
     _check(logits_TBC, lengths_B)
     return GreedyPaths(*_run("greedy", logits_TBC.detach(), lengths_B, checks.check_shift(shift)))
+
+
+def greedy_with_stats(logits_TBC: Tensor, lengths_B: Tensor, shift: float = 0.0) -> FrameReading:
+    """`greedy` and `frame_stats` and the entropies of the frames, from one pass over the logits.
+
+    An evaluation reads the logits twice: here, and in the loss.
+
+    Returns:
+        FrameReading: The paths under ``shift``, the statistics without it, and the entropies under any.
+
+    Raises:
+        ValueError: An argument is malformed, or an utterance holds NaN or +inf.
+    """
+    _check(logits_TBC, lengths_B)
+    results = _run("greedy_with_stats", logits_TBC.detach(), lengths_B, checks.check_shift(shift))
+    paths = len(GreedyPaths._fields)
+    return FrameReading(GreedyPaths(*results[:paths]), FrameStats(*results[paths:-1]), results[-1])
 
 
 def penalized_log_softmax(logits_TBC: Tensor, shift: float = 0.0) -> Tensor:

@@ -121,6 +121,16 @@ def greedy(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, Tenso
     return tokens, counts, starts, ends, means.to(working), score.sum(1).to(working)
 
 
+def greedy_with_stats(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, ...]:
+    """Outputs of `greedy`, of `frame_stats`, and the entropy [T, B] of the distribution over non-blanks alone."""
+    stats = frame_stats(logits, lengths)
+    labels = logits.to(_working(logits))[..., 1:]
+    log_probs = _difference(labels, labels.logsumexp(-1, keepdim=True))
+    entropy = -torch.where(log_probs == -_INF, 0.0, log_probs.exp() * log_probs).sum(-1)
+    alive = real_frames(lengths, logits.shape[0])
+    return *greedy(logits, lengths, shift), *stats, entropy.clamp(min=0.0).masked_fill(~alive, 0.0)
+
+
 def sweep(
     best: Tensor, best_logit: Tensor, blank_logit: Tensor, lengths: Tensor, shifts: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,8 @@ from ctckit.ops import reference
 _SCHEMAS = {
     "frame_stats": "(Tensor logits, Tensor lengths) -> (Tensor, Tensor, Tensor, Tensor)",
     "greedy": "(Tensor logits, Tensor lengths, float shift) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "greedy_with_stats": "(Tensor logits, Tensor lengths, float shift) -> (Tensor, Tensor, Tensor, Tensor, Tensor,"
+    " Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     "penalized_log_softmax": "(Tensor logits, float shift) -> Tensor",
     "penalized_log_softmax_backward": "(Tensor grad, Tensor log_probs) -> Tensor",
     "penalized_log_softmax_with_path": "(Tensor logits, Tensor lengths, float shift)"
@@ -71,6 +73,11 @@ def _greedy_shapes(logits: Tensor) -> tuple[Tensor, ...]:
 
 def _fake_greedy(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, ...]:
     return _greedy_shapes(logits)
+
+
+def _fake_greedy_with_stats(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, ...]:
+    stats = _fake_frame_stats(logits, lengths)
+    return *_greedy_shapes(logits), *stats, torch.empty_like(stats[1])
 
 
 def _fake_penalized_log_softmax(logits: Tensor, shift: float) -> Tensor:
@@ -211,6 +218,7 @@ def _refuse_second_derivative(ctx: Any, *_grads: Any) -> NoReturn:
 _FAKES: dict[str, Callable[..., Any]] = {
     "frame_stats": _fake_frame_stats,
     "greedy": _fake_greedy,
+    "greedy_with_stats": _fake_greedy_with_stats,
     "penalized_log_softmax": _fake_penalized_log_softmax,
     "penalized_log_softmax_backward": _fake_penalized_log_softmax_backward,
     "penalized_log_softmax_with_path": _fake_penalized_log_softmax_with_path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -23,6 +24,14 @@ class FrameStats(NamedTuple):
     blank_logit_TB: Tensor
     """The blank logit, without any shift."""
 
+    def blank_log_odds(self, shift: float) -> Tensor:
+        """Log of the blank's probability over that of all labels under ``shift``; [T, B]."""
+        return self.blank_logit_TB + shift - self.logsumexp_TB
+
+    def blank_posterior(self, shift: float) -> Tensor:
+        """Probability of the blank under ``shift``, from 0 to 1; [T, B]."""
+        return torch.sigmoid(self.blank_log_odds(shift))
+
 
 class GreedyPaths(NamedTuple):
     """Best-path decodes of a batch. S is T, the most tokens there can be."""
@@ -39,6 +48,20 @@ class GreedyPaths(NamedTuple):
     """Mean log-probability of the token over its frames, in nats, padded with 0."""
     utterance_scores_B: Tensor
     """Log-probability of the whole path, blanks included: a sum over frames, in nats."""
+
+
+class FrameReading(NamedTuple):
+    """All that scoring wants of a batch's frames, from one pass over the logits."""
+
+    paths: GreedyPaths
+    stats: FrameStats
+    label_entropy_TB: Tensor
+    """Entropy, in nats, of the distribution over the non-blanks alone; 0 where there is one, and in padding."""
+
+    def entropy(self, shift: float) -> Tensor:
+        """Entropy, in nats, of each frame's distribution under ``shift``; [T, B]."""
+        blank_TB, label_TB = (torch.sigmoid(sign * self.stats.blank_log_odds(shift)) for sign in (1.0, -1.0))
+        return torch.special.entr(blank_TB) + torch.special.entr(label_TB) + label_TB * self.label_entropy_TB
 
 
 class Alignment(NamedTuple):

@@ -22,6 +22,8 @@ def call_everything(problem, with_gradient=True):
     logits, targets, lengths, target_lengths, shift = problem
     stats = ops.frame_stats(logits, lengths)
     results = [*stats, *ops.greedy(logits, lengths, shift), *ops.align(*problem)]
+    reading = ops.greedy_with_stats(logits, lengths, shift)
+    results += [*reading.paths, *reading.stats, reading.label_entropy_TB]
     results += ops.sweep(stats, lengths, [0.0, -1.0])
     log_probs, path = ops.penalized_log_softmax_with_path(logits, lengths, shift)
     results += [log_probs, *path]
@@ -52,6 +54,7 @@ def test_opcheck(dtype):
     for op, arguments in (
         (OPS.frame_stats, (logits, lengths)),
         (OPS.greedy, (logits, lengths, shift)),
+        (OPS.greedy_with_stats, (logits, lengths, shift)),
         (OPS.penalized_log_softmax, (leaf, shift)),
         (OPS.penalized_log_softmax_backward, (torch.ones_like(logits), log_probs)),
         (OPS.penalized_log_softmax_with_path, (leaf, lengths, shift)),
@@ -121,7 +124,9 @@ def test_scores_carry_no_gradient():
     leaf = problem.logits.clone().requires_grad_()
     log_probs, path = ops.penalized_log_softmax_with_path(leaf, problem.lengths)
     assert log_probs.requires_grad
-    for result in (path, ops.greedy(leaf, problem.lengths), ops.frame_stats(leaf, problem.lengths)):
+    reading = ops.greedy_with_stats(leaf, problem.lengths)
+    assert not reading.label_entropy_TB.requires_grad
+    for result in (path, ops.greedy(leaf, problem.lengths), ops.frame_stats(leaf, problem.lengths), *reading[:2]):
         assert not any(tensor.requires_grad for tensor in result)
     with torch.no_grad():
         assert not ops.ctc_loss(leaf, *problem[1:4]).requires_grad
@@ -237,6 +242,7 @@ def test_bad_logits_name_the_utterance(value, column, dtype):
     rest = (problem.targets, lengths, problem.target_lengths)
     for call in (
         lambda: ops.greedy(logits, lengths),
+        lambda: ops.greedy_with_stats(logits, lengths),
         lambda: ops.frame_stats(logits, lengths),
         lambda: ops.penalized_log_softmax(logits),
         lambda: ops.penalized_log_softmax_with_path(logits, lengths),

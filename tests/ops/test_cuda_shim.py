@@ -79,20 +79,27 @@ def test_frame_stats_and_sweep(shim, batch):
         assert torch.equal(outcome.arrays["counts"].view(counts.shape), counts)
 
 
+OPS_OF_ROWS = ("greedy", "greedy_with_stats", "log_softmax")
+
+
 @EXAMPLES
 @given(batches())
 def test_greedy_and_log_softmax(shim, batch):
-    asked = [ask(op, problem, seed) for problem, seed in batch for op in ("greedy", "log_softmax")]
+    asked = [ask(op, problem, seed) for problem, seed in batch for op in OPS_OF_ROWS]
     outcomes = iter(shim.run(asked))
     names = short(ops.GreedyPaths._fields)
     for problem, _ in batch:
         logits, lengths, shift = problem.logits, problem.lengths, problem.shift
-        greedy, fused = next(outcomes), next(outcomes)
+        greedy, reading, fused = (next(outcomes) for _ in OPS_OF_ROWS)
         truth = reference.greedy(logits.double(), lengths, shift)
         scale = (1 + logits.shape[0]) * (1 + spread(logits))
         check_tuple(names, greedy.arrays, reference.greedy(logits, lengths, shift), truth, scale)
         for name in names:
             assert torch.equal(greedy.arrays[name], fused.arrays[name])
+            assert torch.equal(greedy.arrays[name], reading.arrays[name])
+        read = [*short(ops.FrameStats._fields), "entropy"]
+        own, exact = (reference.greedy_with_stats(x, lengths, shift)[-5:] for x in (logits, logits.double()))
+        check_tuple(read, reading.arrays, own, exact, 1 + spread(logits))
         log_probs = reference.penalized_log_softmax(logits.double(), shift)
         own = reference.penalized_log_softmax(logits, shift)
         assert_right("log_probs", fused.arrays["out"], own, log_probs, scale=1 + spread(logits))
@@ -267,7 +274,7 @@ def test_bad_logits_are_noted(shim, dtype, value):
     logits[9, 1, 0] = logits[7, 1, 30] = logits[11, 1, 5] = logits[8, 2, 3] = value
     bad = problem._replace(logits=logits, lengths=lengths)
     working = torch.float64 if dtype == torch.float64 else torch.float32
-    asked = [ask(op, bad, 3) for op in ("frame_stats", "greedy", "log_softmax", "align")]
+    asked = [ask(op, bad, 3) for op in ("frame_stats", "greedy", "greedy_with_stats", "log_softmax", "align")]
     asked.append(ask("ctc_loss", bad, 3, path_domain=1, with_gradient=1, grad_losses=torch.ones(3, dtype=working)))
     for outcome in shim.run(asked):
         assert outcome.fault == ("logits", 1 * 20 + 7)
@@ -322,10 +329,11 @@ def bytes_per_element(outcome, problem):
     return sum(entry.sector_bytes for entry in outcome.traffic) / problem.logits.numel()
 
 
+@pytest.mark.parametrize("op", ["greedy", "greedy_with_stats"])
 @pytest.mark.parametrize(("dtype", "goal"), [(torch.float32, 4.2), (torch.bfloat16, 2.2)])
-def test_greedy_moves_each_logit_once(shim, dtype, goal, record_property):
+def test_greedy_moves_each_logit_once(shim, dtype, goal, op, record_property):
     problem = seed_rows(dtype)
-    (outcome,) = shim.run([ask("greedy", problem, 1)])
+    (outcome,) = shim.run([ask(op, problem, 1)])
     measured = bytes_per_element(outcome, problem)
     record_property("bytes_per_element", measured)
     assert measured <= goal

@@ -51,6 +51,20 @@ def test_greedy(problem):
 
 @EXAMPLES
 @given(problems())
+def test_greedy_with_stats(problem):
+    logits, lengths, shift = problem.logits, problem.lengths, problem.shift
+    *alone, entropy = OPS.greedy_with_stats(logits, lengths, shift)
+    for got, want in zip(
+        alone, [*OPS.greedy(logits, lengths, shift), *OPS.frame_stats(logits, lengths)], strict=True
+    ):
+        assert torch.equal(got, want)
+    own = reference.greedy_with_stats(logits, lengths, shift)[-1]
+    assert_right("entropy", entropy, own, reference.greedy_with_stats(wide(logits), lengths, shift)[-1])
+    assert torch.all(entropy >= 0)
+
+
+@EXAMPLES
+@given(problems())
 def test_log_softmax_with_path(problem):
     logits, lengths, shift = problem.logits, problem.lengths, problem.shift
     log_probs, *path = OPS.penalized_log_softmax_with_path(logits, lengths, shift)
