@@ -61,7 +61,8 @@ class FrameReading(NamedTuple):
     def entropy(self, shift: float) -> Tensor:
         """Entropy, in nats, of each frame's distribution under ``shift``; [T, B]."""
         blank_TB, label_TB = (torch.sigmoid(sign * self.stats.blank_log_odds(shift)) for sign in (1.0, -1.0))
-        return torch.special.entr(blank_TB) + torch.special.entr(label_TB) + label_TB * self.label_entropy_TB
+        choice_TB: Tensor = torch.special.entr(blank_TB) + torch.special.entr(label_TB)
+        return choice_TB + label_TB * self.label_entropy_TB
 
 
 class Alignment(NamedTuple):
