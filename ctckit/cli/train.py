@@ -97,7 +97,7 @@ def train(
     from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.engine.loop import fit
     from ctckit.plugin_host import load_plugins
-    from ctckit.record.history import finite
+    from ctckit.record.history import HISTORY, finite
     from ctckit.toml import as_toml
     from ctckit.trained import checkpoint_path
 
@@ -110,7 +110,7 @@ def train(
         if any(value is not None and value != () and value is not False for value in fresh):
             raise ConfigError(
                 "--resume goes on with the run's own settings; give only --device, --threads, --max-minutes, "
-                "--max-updates, --json"
+                "--max-updates, --verbose, --json"
             )
         from ctckit.config import from_json
 
@@ -129,7 +129,7 @@ def train(
             click.echo(f"# ctckit train {options_of(config, sources)}\n{as_toml(config)}", nl=False)
             return
         folder = out or next_folder(config.recipe)
-        if (folder / "history.jsonl").exists() and not dry_run:
+        if (folder / HISTORY).exists() and not dry_run:
             raise ConfigError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
         build_embedded(config)
     for hint in unused(registry, sources, config):
@@ -335,7 +335,7 @@ def set_threads(run: Run, threads: int | None, console: Console | None) -> None:
 
 
 def close(run: Run, ending: Ending, device: torch.device, console: Console) -> dict[str, Any]:
-    """Say how it ended and how to go on, and score the test corpus if the run is over."""
+    """Say how it ended and how to go on, and score the test corpus unless it was interrupted."""
     from ctckit.engine.evaluate import evaluate
     from ctckit.record.figures import score_row
     from ctckit.trained import load_trained

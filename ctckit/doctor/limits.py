@@ -1,4 +1,4 @@
-"""Every limit that a state or a rule of ctckit's own goes by; those of the founding document are in flags.py.
+"""The limits that several rules go by, or that were measured; those of the founding document are in flags.py.
 
 Shares and rates are per cent, losses are told as shares of the unigram plateau, time is told in epochs and,
 where an epoch may be a handful of steps, in updates as well.

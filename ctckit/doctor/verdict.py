@@ -15,7 +15,6 @@ from ctckit.doctor.notices import notices
 from ctckit.doctor.prescriptions import Advice, prescribe
 from ctckit.doctor.states import Blanks, State, read_blanks
 from ctckit.record.epoch import Epoch
-from ctckit.record.figures import FIGURES
 from ctckit.record.history import Recorded
 from ctckit.types import Finding, Severity, gravest
 
@@ -367,7 +366,7 @@ def as_json(run: Recorded, verdict: Verdict) -> dict[str, Any]:
 
 def _epoch_json(epoch: Epoch, run: Recorded) -> dict[str, Any]:
     """All figures of an epoch that the history's table knows, derived ones included."""
-    figures = {name: epoch.value(name) for name in run.table or FIGURES}
+    figures = {name: epoch.value(name) for name in run.table}
     return {
         "epoch": epoch.epoch,
         **{name: value for name, value in figures.items() if value is not None},

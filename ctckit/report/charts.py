@@ -15,9 +15,6 @@ LOSS_CEILING = 2.0
 WER_CEILING = 150.0
 """The error axis ends here; insertions alone can lift the rate to several hundred per cent."""
 
-STYLES = "abdefc"
-"""Of the lines of a chart, in order."""
-
 
 def charts(run: Recorded) -> tuple[Chart, ...]:
     """Build the charts of a run, those with something to draw."""

@@ -14,7 +14,7 @@ from ctckit.record.epoch import Epoch
 from ctckit.record.history import Recorded
 from ctckit.report import page, plots
 from ctckit.report.charts import LOSS_CEILING, error_ceiling
-from ctckit.report.html import Drawn, text
+from ctckit.report.html import Drawn, on_plateau, text
 from ctckit.types import DASH, Figure
 
 STYLES = "abdefc"
@@ -77,13 +77,6 @@ def lines(runs: Sequence[Compared]) -> list[str]:
         found += rows(title, lambda epoch, f=figure: f.text(epoch.value(f.name)))  # type: ignore[misc]
     found += rows("On the unigram plateau", on_plateau)
     return found
-
-
-def on_plateau(epoch: Epoch) -> str:
-    """Say where an epoch stands beside the plateau."""
-    if epoch.on_plateau is None:
-        return "-"
-    return "above" if epoch.above_plateau else "yes" if epoch.on_plateau else "no"
 
 
 def some_epochs(last: int) -> list[int]:

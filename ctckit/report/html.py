@@ -406,9 +406,16 @@ def epoch_columns(run: Recorded) -> list[tuple[str, Callable[[Epoch], str]]]:
     return list(_epoch_columns(run))
 
 
+def on_plateau(epoch: Epoch) -> str:
+    """Say where an epoch stands beside the plateau."""
+    if epoch.on_plateau is None:
+        return "-"
+    return "above" if epoch.above_plateau else "yes" if epoch.on_plateau else "no"
+
+
 def _epoch_columns(run: Recorded) -> Iterator[tuple[str, Callable[[Epoch], str]]]:
     yield "phase", lambda e: e.phase
-    yield "on the plateau", lambda e: "above" if e.above_plateau else "no" if e.on_plateau is False else "yes"
+    yield "on the plateau", on_plateau
     yield "collapsed", lambda e: "yes" if e.collapsed else "no"
     for figure in run.table.values():
         if any(epoch.value(figure.name) is not None for epoch in run.epochs):
