@@ -407,7 +407,7 @@ class Figure:
         digits: after the point; 0 for counts, ``SIGNIFICANT`` for three significant digits.
         note: how it is to be read.
         console: its heading in the line that a terminal shows of an epoch; empty where it has none.
-        curve: whether runs are compared by it. A figure that is not ctckit's own has a chart of its own in a report.
+        curve: whether runs are compared by it. One that is not ctckit's own has a chart in a report in any case.
         optional: whether a model or a phase may have no such thing, so that nobody misses it.
         measure: its value, given the epoch that training has finished or, for ``Model.FIGURES``, the model.
         score: its value on any scored corpus; that of dev is the epoch's.

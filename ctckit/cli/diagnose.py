@@ -27,8 +27,9 @@ EXIT_CODES = {"info": 0, "warning": 10, "error": 11}
     )
     + exit_codes(
         "0   HEALTHY, STARTING, ESCAPING and moving, PLATEAU for no longer than usual; and no warning holds",
-        "10  BLANK-BIASED, OVERFIT, OVER-PENALISED, DIVERGED in this epoch, ESCAPING but stalled or too slow, PLATEAU",
-        "    up to 10 epochs or again, a run that ended before or on it, a warning beside any state, a missed target",
+        "10  BLANK-BIASED, OVERFIT, OVER-PENALISED, DIVERGED in this epoch, ESCAPING but stalled or too slow,",
+        "    PLATEAU up to 10 epochs or again, a run that ended before or on it, a warning beside any state,",
+        "    a missed target",
         "11  BROKEN, DIVERGED or PLATEAU for longer",
         "3   the history cannot be read",
     )
