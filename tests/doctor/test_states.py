@@ -256,3 +256,33 @@ def test_the_rules_need_no_torch() -> None:
 
     program = "import sys, ctckit.doctor.states, ctckit.doctor.flags; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
+
+
+def test_a_run_that_lost_what_it_knew_has_diverged(spiky: Make) -> None:
+    learnt = [spiky(n, train_eval_loss=0.2, val_wer=12.0) for n in range(1, 9)]
+    worse = {"train_eval_loss": 0.9, "val_wer": 40.0}
+    found = diagnose([*learnt, spiky(9, **worse)])
+    assert (found.state, found.reason, found.severity) == (State.DIVERGED, "lost", "warning")
+    assert "12.0 % at best and are 40.0 %" in found.why
+    assert diagnose([*learnt, spiky(9, **worse), spiky(10, **worse)]).severity == "error"
+    # more errors alone are another matter, and so is a loss that rises while as many words are right
+    assert diagnose([*learnt, spiky(9, train_eval_loss=0.2, val_wer=40.0)]).state is not State.DIVERGED
+    assert diagnose([*learnt, spiky(9, train_eval_loss=0.9, val_wer=15.0)]).state is not State.DIVERGED
+
+
+def test_a_loss_that_rises_above_the_plateau_is_no_start(silent: Make) -> None:
+    plateau = silent(1).plateau_loss
+    assert plateau is not None
+    rising = [silent(n, train_eval_loss=plateau * 2.0**n) for n in range(1, 5)]
+    assert diagnose(rising[:1]).state is State.STARTING
+    assert diagnose(rising).reason == "loss_rises"
+    falling = [silent(n, train_eval_loss=plateau * 9.0 * 0.8**n) for n in range(1, 5)]
+    assert diagnose(falling).state is State.STARTING
+
+
+def test_back_on_the_plateau_is_no_beginning(silent: Make) -> None:
+    plateau = silent(1).plateau_loss
+    assert plateau is not None
+    back = diagnose([silent(1, train_eval_loss=0.5 * plateau), silent(2)])
+    assert (back.state, back.severity) == (State.PLATEAU, "warning")
+    assert diagnose([silent(1)]).severity == "info"

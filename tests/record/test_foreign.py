@@ -13,6 +13,7 @@ from diagnosed import FAILED_RUN, call, written
 from ctckit.doctor.verdict import judge
 from ctckit.errors import DataError
 from ctckit.record.foreign import figure_of, read_any
+from ctckit.record.history import Recorded
 
 ROWS = [
     {"train_loss": 5.0 * 0.8**n, "val_loss": 5.0 * 0.85**n, "val_wer": 93.0 * 0.93**n, "lr": 1e-3}
@@ -269,3 +270,60 @@ def test_a_unit_is_refused_for_what_is_no_share(tmp_path: Path) -> None:
     path.write_text(json.dumps(ROWS))
     with pytest.raises(DataError, match="'val_loss', which is no share; these are: val_wer"):
         read_any(path, {"val_loss": "share"})
+
+
+@pytest.mark.parametrize(
+    ("header", "cell"), [("val_wer_pct", "0.{n}"), ("Val WER (%)", "0.{n}"), ("val_wer", "0.{n} %")]
+)
+def test_a_unit_that_the_file_states_is_taken(tmp_path: Path, header: str, cell: str) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"epoch,{header}\n" + "".join(f"{n},{cell.format(n=n)}\n" for n in range(1, 6)))
+    assert [epoch.val_wer for epoch in read_any(path).epochs] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_the_row_that_sums_up_a_training_is_no_epoch(tmp_path: Path) -> None:
+    path = tmp_path / "trainer_state.json"
+    state = _trainer_state()
+    running = _read(path, state)
+    state["log_history"].append({"epoch": 12.0, "step": 1200, "train_loss": 1.7, "train_runtime": 60.0})
+    finished = _read(path, state)
+    assert [epoch.figures for epoch in finished.epochs] == [epoch.figures for epoch in running.epochs]
+    assert any("train_runtime" in note for note in finished.notes)
+
+
+def _read(path: Path, content: object) -> Recorded:
+    path.write_text(json.dumps(content))
+    return read_any(path)
+
+
+def test_epochs_without_scores_on_dev_are_not_broken(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    rows = [
+        f"{n},{1 / n},{30 / n if n % 5 == 0 else 'nan'},{1.5 / n if n % 5 == 0 else 'NaN'}" for n in range(1, 13)
+    ]
+    path.write_text("epoch,train_loss,val_wer,val_loss\n" + "\n".join(rows))
+    recorded = read_any(path)
+    assert [epoch.epoch for epoch in recorded.epochs if epoch.val_wer is not None] == [5, 10]
+    assert not any(epoch.not_finite for epoch in recorded.epochs)
+    path.write_text("epoch,train_loss,val_wer\n1,2.0,90\n2,nan,91\n")
+    assert read_any(path).epochs[1].not_finite == ("train_loss",)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("huge.json", f'[{{"epoch": 1, "val_wer": 50, "train_loss": {"9" * 400}}}]'),
+        ("digits.json", f'[{{"epoch": {"9" * 5000}, "val_wer": 50}}]'),
+        ("field.csv", f"epoch,val_wer,decoded\n1,50,{'a' * 200_000}\n"),
+    ],
+)
+def test_numbers_and_cells_of_any_length_are_read(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert [epoch.val_wer for epoch in read_any(tmp_path / name).epochs] == [50.0]
+
+
+def test_nesting_beyond_reading_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"deep\.json: not JSON: nested too deeply"):
+        read_any(path)
