@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,6 +133,10 @@ def checked(cls: type[Any], where: str, params: Mapping[str, Any], given: tuple[
         if first["type"] == "missing":
             raise ConfigError(f"{where}: parameter '{name}' needs a value") from None
         raise ConfigError(f"{where}: {name} = {first['input']!r}: {first['msg'].lower()}") from None
+    for name in params:
+        value = getattr(values, name)
+        if isinstance(value, float) and math.isnan(value):
+            raise ConfigError(f"{where}: {name} = nan: input should be a number")
     return {parameter.name: getattr(values, parameter.name) for parameter in known}
 
 

@@ -75,6 +75,9 @@ class Doctor(ctckit.Monitor):
             raise ValueError(f"patience is {self.patience}; it must be at least 1")
         _refuse_unknown("act", self.act, tuple(ACTIONS))
         _refuse_unknown("off", self.off, (STATE, *ctckit.rules()))
+        both = [rule for rule in self.act if rule in self.off]
+        if both:
+            raise ValueError(f"'{both[0]}' stands in act and in off: a silent rule does not act")
 
     def observe(self, epoch: EpochResult) -> Sequence[Finding | Action | Sample]:
         """Report what has changed, and ask for what is to act."""

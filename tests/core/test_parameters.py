@@ -20,6 +20,7 @@ def test_parameters_come_from_the_signature() -> None:
     ("params", "message"),
     [
         ({"vlaue": 1}, "penalty 'half': unknown parameter 'vlaue'; did you mean 'value'?"),
+        ({"value": float("nan")}, "penalty 'half': value = nan: input should be a number"),
         ({"often": "x"}, "penalty 'half': often = 'x': input should be a valid integer"),
     ],
 )

@@ -199,6 +199,11 @@ def test_an_unknown_rule_is_refused_before_training(option: str) -> None:
         Doctor(**{option: ("blank_ratio",)})
 
 
+def test_a_rule_cannot_act_and_be_silent() -> None:
+    with pytest.raises(ValueError, match="'val_loss_rising' stands in act and in off"):
+        Doctor(act=("val_loss_rising",), off=("val_loss_rising",))
+
+
 @pytest.mark.parametrize(
     "wrong", [{"penalty_step": 0.5}, {"rate_factor": 1.0}, {"dropout_step": 0.0}, {"patience": 0}]
 )

@@ -109,3 +109,11 @@ def test_a_broken_history_names_the_line(tmp_path: Path) -> None:
     assert "line 2 is cut off" in read_history(path).notes[0]
     with pytest.raises(DataError, match="cannot be read"):
         read_rows(tmp_path / "absent.jsonl")
+
+
+def test_what_a_phase_was_spared_is_not_owed(tmp_path: Path) -> None:
+    """Two epochs of warmup and four of the main phase are planned."""
+    rows = [run_row(), epoch_row(1, 4.0, (500, 400, 0)), epoch_row(2, 3.0, (500, 400, 0), phase="main_phase")]
+    assert read_history(write(tmp_path / "spared", rows)).planned_epochs == 5
+    assert read_history(write(tmp_path / "within", rows[:2])).planned_epochs == 6
+    assert read_history(write(tmp_path / "unknown", [run_row(config={}), *rows[1:]])).planned_epochs is None
