@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,12 +94,9 @@ def train(
     from ctckit.cli.display import ConsoleDisplay
     from ctckit.cli.offers import unused
     from ctckit.components import build_components
-    from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.engine.loop import fit
-    from ctckit.plugin_host import load_plugins
     from ctckit.record.history import HISTORY, finite
     from ctckit.toml import as_toml
-    from ctckit.trained import checkpoint_path
 
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     chosen = choose_device(device)
@@ -107,20 +104,8 @@ def train(
         raise ConfigError("--max-minutes nan: give a number of minutes")
     if resume is not None:
         fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run, print_config)
-        if any(value is not None and value != () and value is not False for value in fresh):
-            raise ConfigError(
-                "--resume goes on with the run's own settings; give only --device, --threads, --max-minutes, "
-                "--max-updates, --verbose, --json"
-            )
-        from ctckit.config import from_json
-
-        state: Mapping[str, Any] | None = load_checkpoint(checkpoint_path(resume, "last"))
-        assert state is not None
-        folder = resume if resume.is_dir() else resume.parent.parent
-        registry, sources = load_plugins(state["identity"]["plugins"])
-        config = from_json(state["config"])
+        job = resumed(resume, any(value is not None and value != () and value is not False for value in fresh))
     else:
-        state = None
         registry, sources = load_with_recipe(plugins, console)
         layers = settings_layers(data, dev, test, config_path, assignments, seed)
         config = configure(choose_recipe(registry, recipe), layers)
@@ -128,40 +113,75 @@ def train(
         if print_config:
             click.echo(f"# ctckit train {options_of(config, sources)}\n{as_toml(config)}", nl=False)
             return
-        folder = out or next_folder(config.recipe)
-        if (folder / HISTORY).exists() and not dry_run:
-            raise ConfigError(f"{folder}: holds a run already; go on with --resume {folder}, or give another --out")
+        job = Job(registry, sources, config, out or next_folder(config.recipe))
+        if (job.folder / HISTORY).exists() and not dry_run:
+            raise ConfigError(
+                f"{job.folder}: holds a run already; go on with --resume {job.folder}, or give another --out"
+            )
         build_embedded(config)
-    for hint in unused(registry, sources, config):
+    for hint in unused(job.registry, job.sources, job.config):
         console.print(hint)
-    assembled = assemble(config, registry, sources, folder, chosen, resume=state)
+    assembled = assemble(job.config, job.registry, job.sources, job.folder, chosen, resume=job.state)
     run = assembled.run
-    for note in assembled.notes if state is None and verbose else ():
+    for note in assembled.notes if job.state is None and verbose else ():
         console.print(note)
     if assembled.dropped:
         console.print(f"left out {len(assembled.dropped)} clips without a CTC path:")
         for clip in assembled.dropped:
             console.print(f"  {clip}")
     display = ConsoleDisplay(console, run.figures, verbose=verbose)
-    findings = early_findings(assembled, display) if state is None else ()
-    set_threads(run, threads or (state["threads"] if state else None), console if verbose else None)
+    findings = early_findings(assembled, display) if job.state is None else ()
+    set_threads(run, threads or (job.state["threads"] if job.state else None), console if verbose else None)
     if dry_run:
         report_dry_run(assembled, console, as_json)
         return
-    open_folder(folder)
-    if state is None:
-        run.history.append("run", **provenance(assembled, sources))
+    open_folder(job.folder)
+    if job.state is None:
+        run.history.append("run", **provenance(assembled, job.sources))
         for finding in findings:
             run.note("audit", finding)
     else:
         run.history.append("resume", epoch=run.clock.now.epoch, update=run.clock.now.update)
-    console.print(f"{folder}: {describe(run)}")
+    console.print(f"{job.folder}: {describe(run)}")
     with display:
         seconds = math.inf if max_minutes is None else max_minutes * 60.0
         ending = fit(run, display, max_seconds=seconds, max_updates=max_updates)
     summary = close(run, ending, chosen, console)
     if as_json:
         click.echo(json.dumps(finite(summary)))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be trained, with what, where to; with the state of a checkpoint to go on from, if there is one."""
+
+    registry: Registry
+    sources: tuple[PluginSource, ...]
+    config: Config
+    folder: Path
+    state: Mapping[str, Any] | None = None
+
+
+def resumed(run: Path, with_settings: bool) -> Job:
+    """Take up a run at its last checkpoint.
+
+    Args:
+        run: its folder, or a checkpoint in it.
+        with_settings: whether settings were given as well, which a run has itself.
+    """
+    from ctckit.config import from_json
+    from ctckit.engine.checkpoint import load_checkpoint
+    from ctckit.plugin_host import load_plugins
+    from ctckit.trained import checkpoint_path
+
+    if with_settings:
+        raise ConfigError(
+            "--resume goes on with the run's own settings; give only --device, --threads, --max-minutes, "
+            "--max-updates, --verbose, --json"
+        )
+    state = load_checkpoint(checkpoint_path(run, "last"))
+    registry, sources = load_plugins(state["identity"]["plugins"])
+    return Job(registry, sources, from_json(state["config"]), run if run.is_dir() else run.parent.parent, state)
 
 
 def describe(run: Run) -> str:
