@@ -204,7 +204,7 @@ def test_infeasible_is_infinite_without_gradient_and_feasible_knows():
     assert both.entropies_B[0] == both.entropies_B[3] == 0
     (gradient,) = torch.autograd.grad(both.entropies_B.sum(), logits)
     assert not gradient[:, 0].any()
-    assert gradient[:, 1].any()
+    assert float(gradient.abs().max()) < 1e-5  # the clips that have a path have one alone
     soft = ops.occupancies(logits, targets, lengths, target_lengths)
     assert not soft[0].any()
     torch.testing.assert_close(soft[1, :3].sum(-1), torch.ones(3))
