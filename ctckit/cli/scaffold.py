@@ -262,7 +262,7 @@ def test_the_shift_eases_to_nothing():
         ("make_progress",),
         """
 def test_the_rate_rises_and_falls():
-    schedule = $cls(lr=1.0, warmup=100)
+    schedule = $cls(lr=1.0, warmup=10)
     rates = [schedule.learning_rate(make_progress(epoch=epoch, batch=4)) for epoch in (1, 2, 9)]
     assert rates[0] < rates[1] > rates[2]
 """,

@@ -76,7 +76,7 @@ def make_progress(
     epoch: int = 1,
     *,
     batch: int = 0,
-    batches: int = 100,
+    batches: int = 10,
     epochs: int = 20,
     phase: str = "main",
 ) -> Progress:
@@ -114,7 +114,8 @@ def make_epoch(
     """
     scores = _scores(loss=2.0, deletions=30, emitted=72, blanks=880)
     result = EpochResult(
-        at=make_progress(epoch, batch=100, epochs=epochs, phase=phase),
+        # as many updates as rules need that count epochs
+        at=make_progress(epoch, batch=100, batches=100, epochs=epochs, phase=phase),
         train_loss=1.9,
         train=replace(scores, **{"loss": 1.8, **(train or {})}),
         val=replace(scores, **(val or {})),

@@ -20,7 +20,8 @@ NAMES = set(
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
     Regularizer Remedy SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
     StopTraining TrainingError hookimpl
-    Course Diagnosis Epoch Figure Sample State ctc_loss diagnose notices real_frames red_flags rules
+    Course Diagnosis Epoch Figure LossWithEntropy Sample State ctc_loss ctc_loss_with_entropy diagnose notices
+    real_frames red_flags rules
     """.split()  # noqa: SIM905
 )
 
