@@ -70,16 +70,20 @@ class Judgement:
 
 def read_blanks(epoch: Epoch) -> Blanks:
     """Say what a blank share means: beside its reference ``1 - U/T``, and beside what is emitted."""
-    insertions, deletions = epoch.insertion_rate or 0.0, epoch.deletion_rate or 0.0
-    if deletions >= COLLAPSED_DELETION_RATE:
+    if (epoch.deletion_rate or 0.0) >= COLLAPSED_DELETION_RATE:
         return "swallowing"
     if epoch.label_frames is None or epoch.length_ratio is None:
         return "unknown"
     if epoch.label_frames < SPIKES[0] or epoch.length_ratio < SPIKES[0]:
         return "too_many"
-    if insertions >= limits.INSERTIONS and insertions > 2.0 * deletions:
+    if _inserts(epoch):
         return "too_few"
     return "spikes" if epoch.label_frames <= SPIKES[1] else "held"
+
+
+def _inserts(epoch: Epoch) -> bool:
+    insertions, deletions = epoch.insertion_rate or 0.0, epoch.deletion_rate or 0.0
+    return insertions >= limits.INSERTIONS and insertions > 2.0 * deletions
 
 
 def lopsided(epoch: Epoch) -> Literal["deletions", "insertions"] | None:
@@ -191,15 +195,12 @@ def _over_penalised(past: Past) -> Judgement | None:
     young = past.age <= limits.PATIENCE and not past.off_plateau
     if unlearnt and (young or not shifted):
         return None  # what an untrained network emits is no sign of anything
-    insertions, deletions = now.insertion_rate, now.deletion_rate
     frames = now.label_frames
-    if (
-        insertions is not None
-        and insertions >= limits.INSERTIONS
-        and insertions > 2.0 * (deletions or 0.0)
-        and (frames is None or frames > SPIKES[1])
-    ):
-        why = f"insertions {insertions:.0f} % against deletions {deletions or 0.0:.0f} %, {_blank_share(now)}"
+    if _inserts(now) and (frames is None or frames > SPIKES[1]):
+        why = (
+            f"insertions {now.insertion_rate:.0f} % against deletions {now.deletion_rate or 0.0:.0f} %, "
+            f"{_blank_share(now)}"
+        )
         return _found(State.OVER_PENALISED, "insertions", why, now)
     if shifted and now.blank_ratio is not None:
         reference = now.blank_reference
