@@ -291,3 +291,20 @@ def test_numbers_at_the_edge_of_float32(scale):
         torch.testing.assert_close(occupancy.sum(2), alive.float(), rtol=1e-6, atol=1e-6)
     got = OPS.greedy(logits, problem.lengths, 0.0)
     assert torch.equal(got[0], reference.greedy(wide(logits), problem.lengths, 0.0)[0])
+
+
+@pytest.mark.parametrize("with_entropy", [False, True])
+def test_what_plain_doubles_lose_is_missed_although_something_is_left(with_entropy):
+    """The likelier path begins 800 nats below what dies later on; the other, of 900, pays when that is dead."""
+    logits = torch.full((14, 1, 4), -torch.inf)
+    logits[:10, 0, 0] = 0.0  # the blank, which cannot last
+    logits[0, 0, 1], logits[1, 0, 2], logits[2:, 0, 3] = -800.0, 0.0, 0.0
+    logits[10, 0, 1], logits[11, 0, 2] = -400.0, -500.0
+    arguments = (torch.tensor([[1, 2, 3]]), torch.tensor([14]), torch.tensor([3]))
+    op = ops.ctc_loss_with_entropy if with_entropy else ops.ctc_loss
+    loss, truth = (op(x, *arguments) for x in (logits, logits.double()))
+    loss, truth = (loss[0], truth[0]) if with_entropy else (loss, truth)
+    own = reference.ctc_loss(logits.double(), *arguments, 0.0, False, False)[0]
+    assert 800.0 < float(own) < 810.0
+    assert float(loss) == pytest.approx(float(own), rel=1e-6)
+    assert float(truth) == pytest.approx(float(own), rel=1e-12)
