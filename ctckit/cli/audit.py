@@ -172,13 +172,10 @@ def run_audit(
             except DataError as error:
                 if not path.is_file():
                     raise
-                if without:
-                    refused.append(_refused_clips(name, path, without, 0))
-                else:
+                if not without:
                     refuse(name, error)
-                continue
             if without:
-                refused.append(_refused_clips(name, path, without, len(corpora[name])))
+                refused.append(_refused_clips(name, path, without, len(corpora.get(name, ()))))
         if "train" not in corpora:
             return tuple(refused)
         try:

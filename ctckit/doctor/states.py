@@ -177,9 +177,7 @@ def _diverged(past: Past) -> Judgement | None:
                     f"; training loss has risen from {lowest:.2f} (epoch {past.lowest_fit_epoch}) to {now.fit:.2f}"
                 )
             return _found(State.DIVERGED, "lost", why, now, best_val_wer=best, lowest_training_loss=lowest)
-    if not risen or not now.plateau_loss:
-        return None
-    if now.above_plateau:
+    if risen and now.above_plateau:
         why = (
             f"training loss has risen from {lowest:.2f} (epoch {past.lowest_fit_epoch}) to {now.fit:.2f}, where "
             f"the unigram plateau is {now.plateau_loss:.2f}"

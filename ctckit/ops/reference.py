@@ -107,8 +107,14 @@ def _spans(index_BT: Tensor, score_BT: Tensor, width: int) -> tuple[Tensor, Tens
 
 def greedy(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Tokens, counts, starts, ends, scores [B, T] and utterance scores [B] of the best path."""
-    frames = logits.shape[0]
-    best, best_logit, logsumexp, blank_logit = (x.t() for x in frame_stats(logits, lengths))
+    return _best_path(frame_stats(logits, lengths), lengths, shift)
+
+
+def _best_path(
+    stats: tuple[Tensor, ...], lengths: Tensor, shift: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    best, best_logit, logsumexp, blank_logit = (x.t() for x in stats)
+    frames, working = best.shape[1], best_logit.dtype
     alive = real_frames(lengths, frames).t()
     path = best.masked_fill(_is_blank(best_logit, blank_logit, shift), BLANK).masked_fill(~alive, -1)
     shifted = blank_logit.double() + shift
@@ -117,7 +123,6 @@ def greedy(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, Tenso
     index, begins, counts = _runs(path, frames)
     tokens = _tokens(path, index, begins)
     starts, ends, means = _spans(index, score, frames)
-    working = _working(logits)
     return tokens, counts, starts, ends, means.to(working), score.sum(1).to(working)
 
 
@@ -128,7 +133,7 @@ def greedy_with_stats(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Te
     log_probs = _difference(labels, labels.logsumexp(-1, keepdim=True))
     entropy = -torch.where(log_probs == -_INF, 0.0, log_probs.exp() * log_probs).sum(-1)
     alive = real_frames(lengths, logits.shape[0])
-    return *greedy(logits, lengths, shift), *stats, entropy.clamp(min=0.0).masked_fill(~alive, 0.0)
+    return *_best_path(stats, lengths, shift), *stats, entropy.clamp(min=0.0).masked_fill(~alive, 0.0)
 
 
 def sweep(

@@ -15,20 +15,12 @@ from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> tuple[Path, Path]:
+def runs(recogniser: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run, and its checkpoint spoilt by a bias of 30 nats towards blank."""
-    folder = tmp_path_factory.mktemp("compare") / "run"
-    options = ["--data", str(tiny.train), "--dev", str(tiny.dev), "--out", str(folder), "--threads", "1"]
-    settings = ["model.hidden_size=16", "batch_size=4", "phases.*.schedule.lr=0.01", "phases.exploration.epochs=10"]
-    settings += ["phases.warmup.epochs=1", "phases.warmup.schedule.epochs=1", "phases.consolidation.epochs=1"]
-    for setting in [*settings, "phases.fine_tuning.epochs=1"]:
-        options += ["--set", setting]
-    result = CliRunner().invoke(main, ["train", *options])
-    assert result.exit_code == 0, result.output
-    spoilt = folder.parent / "spoilt.pt"
-    state = load_checkpoint(folder / "checkpoints" / "best.pt")
+    spoilt = tmp_path_factory.mktemp("compare") / "spoilt.pt"
+    state = load_checkpoint(recogniser / "checkpoints" / "best.pt")
     save_checkpoint(spoilt, {**state, "judged_shift": 30.0})
-    return folder, spoilt
+    return recogniser, spoilt
 
 
 def call(*arguments: object) -> Result:

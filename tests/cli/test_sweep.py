@@ -14,25 +14,10 @@ from ctckit.cli import main
 from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny: Any) -> Path:
-    """A run that recognises something, whose best checkpoint is then biased towards blank by 6 nats."""
-    folder = tmp_path_factory.mktemp("sweep") / "run"
-    options = ["--data", str(tiny.train), "--dev", str(tiny.dev), "--out", str(folder), "--threads", "1"]
-    settings = ["model.hidden_size=16", "batch_size=4", "phases.*.schedule.lr=0.01", "phases.exploration.epochs=10"]
-    settings += ["phases.warmup.epochs=1", "phases.warmup.schedule.epochs=1", "phases.consolidation.epochs=1"]
-    for setting in [*settings, "phases.fine_tuning.epochs=1"]:
-        options += ["--set", setting]
-    result = CliRunner().invoke(main, ["train", *options])
-    assert result.exit_code == 0, result.output
-    assert (folder / "checkpoints" / "best.pt").is_file(), result.output
-    return folder
-
-
 @pytest.fixture
-def biased(trained: Path, tmp_path: Path) -> Path:
+def biased(recogniser: Path, tmp_path: Path) -> Path:
     path = tmp_path / "biased.pt"
-    state = load_checkpoint(trained / "checkpoints" / "best.pt")
+    state = load_checkpoint(recogniser / "checkpoints" / "best.pt")
     save_checkpoint(path, {**state, "judged_shift": state["judged_shift"] + 6.0})
     return path
 
