@@ -130,9 +130,12 @@ def greedy_with_stats(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Te
     """Outputs of `greedy`, of `frame_stats`, and the entropy [T, B] of the distribution over non-blanks alone."""
     stats = frame_stats(logits, lengths)
     labels = logits.to(_working(logits))[..., 1:]
-    log_probs = _difference(labels, labels.logsumexp(-1, keepdim=True))
-    entropy = -torch.where(log_probs == -_INF, 0.0, log_probs.exp() * log_probs).sum(-1)
-    alive = real_frames(lengths, logits.shape[0])
+    # from differences to the best: log-probabilities would round numbers as large as the logits
+    below = labels - labels.amax(-1, keepdim=True)
+    weights = below.exp()
+    total = weights.sum(-1)
+    entropy = total.log() - torch.where(below == -_INF, 0.0, weights * below).sum(-1) / total
+    alive = real_frames(lengths, logits.shape[0]) & (stats[1] > -_INF)
     return *_best_path(stats, lengths, shift), *stats, entropy.clamp(min=0.0).masked_fill(~alive, 0.0)
 
 
