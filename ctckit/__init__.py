@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
     from ctckit.ops import LossWithEntropy, ctc_loss, ctc_loss_with_entropy
     from ctckit.recipe import Component, Phase, Recipe
+    from ctckit.recogniser import Recogniser, load
     from ctckit.record.epoch import Epoch
     from ctckit.registry import Registry
     from ctckit.types import (
@@ -82,6 +83,8 @@ _HOMES = {
     "Component": "recipe",
     "Phase": "recipe",
     "Recipe": "recipe",
+    "Recogniser": "recogniser",
+    "load": "recogniser",
     "Registry": "registry",
     "BLANK": "types",
     "Auxiliary": "types",
@@ -135,6 +138,7 @@ __all__ = [
     "PluginError",
     "Progress",
     "Recipe",
+    "Recogniser",
     "Registry",
     "Regularizer",
     "Remedy",
@@ -154,6 +158,7 @@ __all__ = [
     "ctc_loss_with_entropy",
     "diagnose",
     "hookimpl",
+    "load",
     "notices",
     "real_frames",
     "red_flags",

@@ -30,6 +30,7 @@ from ctckit.data import (
     Infeasible,
     Loader,
     Targets,
+    Transcripts,
     encode_targets,
     open_corpus,
 )
@@ -267,8 +268,10 @@ def open_corpora(config: Config) -> Corpora:
     )
 
 
-def open_configured(config: Config, path: Path) -> Corpus:
-    """Open a corpus with the units and keys of a configuration.
+def open_configured(
+    config: Config, path: Path, transcripts: Transcripts = "needed", refused: list[DataError] | None = None
+) -> Corpus:
+    """Open a corpus with the units and keys of a configuration; for the rest see `open_corpus`.
 
     Raises:
         DataError: it cannot be used.
@@ -278,6 +281,8 @@ def open_configured(config: Config, path: Path) -> Corpus:
         unit=config.data.unit,
         features_key=config.data.features_key,
         transcript_key=config.data.transcript_key,
+        transcripts=transcripts,
+        refused=refused,
     )
 
 

@@ -9,6 +9,7 @@ configuration and takes the place of all before it.
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 import types
 import typing
@@ -19,9 +20,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from ctckit.errors import ConfigError, suggest
+from ctckit.files import STANDARD
 from ctckit.recipe import Component, Plan, Recipe, Strict
 
-NULLABLE = frozenset({"penalty", "dropout", "stage", "curriculum", "max_frames", "max_batch_frames"})
+NULLABLE = frozenset({"penalty", "dropout", "stage", "curriculum", "max_frames", "max_batch_frames", "frame_rate"})
 """Keys that take "none" for leaving the thing out."""
 
 PHASE_COMPONENTS = ("schedule", "penalty")
@@ -54,6 +56,9 @@ class DataConfig(Strict):
 
     normalize: Literal["none", "corpus", "clip_mean"] = "corpus"
     """``corpus``: mean and variance of the training corpus. ``clip_mean``: each clip's own mean first."""
+
+    frame_rate: Annotated[float, Field(gt=0)] | None = None
+    """Feature frames a second, by which decoded tokens get times in seconds; unknown where it is not given."""
 
     infeasible: Literal["error", "drop"] = "error"
     """Clips too short for their labels: refuse to train, or leave them out and list their ids."""
@@ -142,13 +147,14 @@ def whole(settings: Mapping[str, Any], recipe: str, origin: str) -> Config:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a configuration file.
+    """Read a configuration file; ``-`` is standard input.
 
     Raises:
         ConfigError: the file is missing or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = sys.stdin.buffer.read() if path == STANDARD else path.read_bytes()
+        return tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

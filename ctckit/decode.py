@@ -16,16 +16,18 @@ def hypotheses(
     output_lengths: Sequence[int],
     tokens: Sequence[str],
     references: Mapping[str, tuple[str, ...]],
+    frame_rate: float | None = None,
 ) -> list[Hypothesis]:
-    """Turn the greedy paths of a batch into hypotheses beside their references.
+    """Turn the greedy paths of a batch into hypotheses, beside their references where there are some.
 
     Args:
         paths: of the batch, in output frames.
         batch: gives ids and input lengths.
         output_lengths: frames of each clip after subsampling; times are mapped back in proportion.
         tokens: of the alphabet, blank first.
-        references: transcripts by clip id. Not the batch's targets, which lack tokens that the alphabet lacks:
-            each of those must count as an error.
+        references: transcripts by clip id, of all clips or of none. Not the batch's targets, which lack tokens that
+            the alphabet lacks: each of those must count as an error.
+        frame_rate: input frames a second, or None if unknown.
     """
     rows = zip(
         batch.clip_ids,
@@ -40,8 +42,9 @@ def hypotheses(
     )
     decoded = []
     for clip_id, frames, out_frames, path, count, starts, ends, scores in rows:
-        reference, hypothesis = references[clip_id], tuple(tokens[label] for label in path[:count])
-        substitutions, deletions, insertions = edit_counts(reference, hypothesis)
+        hypothesis = tuple(tokens[label] for label in path[:count])
+        reference = references[clip_id] if references else ()
+        substitutions, deletions, insertions = edit_counts(reference, hypothesis) if references else (0, 0, 0)
         decoded.append(
             Hypothesis(
                 clip_id=clip_id,
@@ -53,6 +56,7 @@ def hypotheses(
                 substitutions=substitutions,
                 deletions=deletions,
                 insertions=insertions,
+                frame_rate=frame_rate,
             )
         )
     return decoded

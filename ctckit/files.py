@@ -1,13 +1,17 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and standard input and output in the place of one."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ctckit.errors import CtckitError
+
+STANDARD = Path("-")
+"""Standard input where a file is read, standard output where one is written."""
 
 
 @contextmanager
@@ -32,3 +36,18 @@ def atomic(path: Path, failure: type[CtckitError]) -> Iterator[Path]:
         # NotADirectoryError here would hide the failure that it comes from
         with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()
+
+
+def write_text(path: Path, text: str, failure: type[CtckitError]) -> None:
+    """Write a text in UTF-8, whole or not at all, or to standard output where ``path`` is ``STANDARD``.
+
+    Raises:
+        CtckitError: of the kind ``failure``, as ``atomic`` raises it.
+    """
+    if path == STANDARD:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8"))
+        sys.stdout.buffer.flush()
+        return
+    with atomic(path, failure) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

@@ -41,7 +41,7 @@ class Trained:
     epoch: int
 
     def judged(self, path: Path, device: torch.device) -> tuple[Judged, tuple[str, ...]]:
-        """Prepare a corpus for scoring.
+        """Prepare a corpus for scoring; an empty transcript is silence, in which every token is an insertion.
 
         Returns:
             The clips, and the distinct tokens that the alphabet lacks; each occurrence counts as an error.
@@ -49,7 +49,7 @@ class Trained:
         Raises:
             DataError: the corpus cannot be used.
         """
-        corpus = open_configured(self.config, path)
+        corpus = open_configured(self.config, path, "any")
         self.pipeline.check(corpus)
         targets = encode_targets(corpus, Alphabet(self.tokens[1:]), leave_out_unknown=True)
         clips = judged(self.config, Prepared(corpus, targets), self.pipeline, np.arange(len(corpus)), device)

@@ -177,11 +177,11 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One decoded clip beside its reference.
+    """One decoded clip, beside its reference where there is one.
 
     Attributes:
         clip_id: the clip.
-        reference: tokens of the transcript.
+        reference: tokens of the transcript; empty, and the edit counts 0, where none was given.
         tokens: decoded tokens.
         starts: first frame of each token, in input frames.
         ends: frame after the last of each token, in input frames.
@@ -189,6 +189,7 @@ class Hypothesis:
         substitutions: against the reference, as are the next two.
         deletions: reference tokens that are missing.
         insertions: tokens too many.
+        frame_rate: input frames a second; None where the run does not say.
     """
 
     clip_id: str
@@ -200,6 +201,21 @@ class Hypothesis:
     substitutions: int
     deletions: int
     insertions: int
+    frame_rate: float | None = None
+
+    @property
+    def confidences(self) -> tuple[float, ...]:
+        """Of each token: the geometric mean of its posterior over its frames, 0 to 1. It is not calibrated."""
+        return tuple(math.exp(min(score, 0.0)) for score in self.scores)
+
+    @property
+    def seconds(self) -> tuple[tuple[float, float], ...] | None:
+        """Start and end of each token in seconds; None where the frame rate is unknown."""
+        if self.frame_rate is None:
+            return None
+        return tuple(
+            (a / self.frame_rate, b / self.frame_rate) for a, b in zip(self.starts, self.ends, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)

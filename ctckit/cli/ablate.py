@@ -93,7 +93,7 @@ def ablate(
     from ctckit.ablation.runner import Machine, available_cores, run_all, sole_user
     from ctckit.ablation.table import as_json as to_json
     from ctckit.ablation.table import write_table
-    from ctckit.cli.device import choose_device
+    from ctckit.devices import choose_device
     from ctckit.errors import ConfigError, TrainingError, suggest
     from ctckit.record.history import finite
 

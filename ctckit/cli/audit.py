@@ -90,9 +90,9 @@ def audit(
     """
     from rich.console import Console
 
-    from ctckit.cli.device import choose_device
     from ctckit.cli.train import choose_recipe, load_with_recipe, settings_layers
     from ctckit.config import resolve
+    from ctckit.devices import choose_device
     from ctckit.types import gravest
 
     console = Console(stderr=True, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
-    "--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with the curves overlaid."
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page with the curves overlaid; - is standard output, and the rest then goes to standard error.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON, curves included.")
 def compare(
@@ -51,12 +55,16 @@ def compare(
     """
     from ctckit.bootstrap import compare as resample
     from ctckit.errors import ConfigError
+    from ctckit.files import STANDARD
     from ctckit.report.comparison import STYLES, Compared, lines, write_comparison
 
     if len(runs) < 2:
         raise ConfigError("a comparison needs two runs or more")
     if html is not None and len(runs) > len(STYLES):
         raise ConfigError(f"--html: the curves of {len(STYLES)} runs can be told apart, not of {len(runs)}")
+    if html == STANDARD and as_json:
+        raise ConfigError("--json and the page cannot both go to standard output; give --html a file")
+    say = partial(click.echo, err=html == STANDARD)
     recorded = [_recorded(run) for run in runs]
     corpus, errors, words = decoded_errors(runs, data, device)
     found = resample(errors, words, resamples=resamples, seed=seed)
@@ -75,7 +83,7 @@ def compare(
         outcome = {"corpus": str(corpus), "utterances": len(words), "tokens": sum(words), "runs": rows}
         click.echo(json.dumps({**outcome, "resamples": resamples, "seed": seed}, indent=2))
         return
-    click.echo(caption)
+    say(caption)
     width = max(len(str(run)) for run in runs)
     for number, row in enumerate(rows):
         rate, gap = row["wer"], row["difference"]
@@ -85,13 +93,13 @@ def compare(
             better = row["better"]
             line += "  neither recognises" if better is None else f"  P(better than the first) {better:.3f}"
         left = row["left_plateau"]
-        click.echo(line + ("" if left is None else f"  left the plateau in epoch {left}"))
+        say(line + ("" if left is None else f"  left the plateau in epoch {left}"))
         if row["headline"]:
-            click.echo(f"{'':<{width}}  {row['headline']}")
+            say(f"{'':<{width}}  {row['headline']}")
     for line in lines(compared):
-        click.echo(line)
+        say(line)
     if html is not None:
-        click.echo(str(html))
+        say(str(html))
 
 
 def decoded_errors(
@@ -106,7 +114,7 @@ def decoded_errors(
         ConfigError: no corpus is given or named by the first run.
         DataError: the runs cut transcripts into different tokens, so that their error rates do not compare.
     """
-    from ctckit.cli.device import choose_device
+    from ctckit.devices import choose_device
     from ctckit.engine.evaluate import evaluate
     from ctckit.errors import ConfigError, DataError
     from ctckit.trained import load_trained

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctckit.cli.examples import examples
+
 if TYPE_CHECKING:
+    from ctckit.data.clips import StoredClip
     from ctckit.engine.evaluate import Evaluation
+    from ctckit.errors import DataError
+    from ctckit.recogniser import Recogniser
     from ctckit.trained import Trained
+    from ctckit.types import Hypothesis, Scores
 
 _run = click.argument("run", type=click.Path(path_type=Path))
 _data = click.option(
@@ -26,6 +34,7 @@ _device = click.option("--device", default="auto", show_default=True, help="auto
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def evaluate(run: Path, data: Path | None, device: str, as_json: bool) -> None:
     """Score the best checkpoint of RUN (a folder, or a checkpoint file) on a corpus."""
+    from ctckit.data.alphabet import near_misses
     from ctckit.record.figures import score_row
     from ctckit.record.history import finite
 
@@ -43,57 +52,125 @@ def evaluate(run: Path, data: Path | None, device: str, as_json: bool) -> None:
         f"length ratio       {scores.length_ratio:.3f}, {scores.empty_share:.1f} % of hypotheses empty\n"
         f"blank frames       {scores.blank_ratio:.1f} %  (1 - U/T is {scores.blank_reference:.1f} %)\n"
         f"labels emitted     {scores.unique_nonblank}, {scores.label_coverage:.1f} % of those in the references\n"
-        f"loss               {scores.loss:.4f} nats per token"
+        f"loss               {_loss(scores)}"
         + (f", {scores.infeasible} clips without a CTC path left out" if scores.infeasible else "")
     )
     if unknown:
         click.echo(f"tokens that training never saw, each an error: {', '.join(unknown)}")
+    for token, (label, difference) in near_misses(unknown, trained.tokens).items():
+        click.echo(f"  {token!r} is not in the alphabet, {label!r} is: {difference}")
 
 
-@click.command()
+def _loss(scores: Scores) -> str:
+    if math.isnan(scores.loss):
+        return "undefined: the transcripts hold no token of the alphabet for which a CTC path exists"
+    return f"{scores.loss:.4f} nats per token"
+
+
+@click.command(
+    epilog=examples(
+        "ctckit decode runs/NAME --features clip.npy",
+        "ctckit decode runs/NAME --features features/ --frame-rate 25 --out decoded.jsonl",
+        "ctckit decode runs/NAME --data test.h5",
+        "extract video.mp4 | ctckit decode runs/NAME --features -",
+    ),
+)
 @_run
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    metavar="FILE|FOLDER|-",
+    help="Clips without transcripts: a .npy of [T, F], a .npz of several, a folder of both, a corpus (HDF5), or - "
+    "for a .npy or .npz from standard input.",
+)
 @_data
+@click.option("--frame-rate", type=float, help="Feature frames a second; the run's data.frame_rate by default.")
 @_device
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; standard output by default.")
-def decode(run: Path, data: Path | None, device: str, out: Path | None) -> None:
-    """Decode a corpus with the best checkpoint of RUN, one JSON line a clip.
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; standard output by default, or as -.")
+def decode(
+    run: Path, features: Path | None, data: Path | None, frame_rate: float | None, device: str, out: Path | None
+) -> None:
+    """Decode clips with the best checkpoint of RUN, one JSON line a clip.
 
-    Each token comes with its first frame, the frame after its last, both in input frames, and the mean
-    log-probability of its frames.
+    Each token comes with its first frame and the frame after its last, both in input frames, with the same in
+    seconds where the frame rate is known, with the mean log-probability of its frames, and with that as a
+    confidence. Clips that have a transcript come with it and with the edit counts. What cannot be decoded is named,
+    clip by clip, and the rest is written; the command then fails.
     """
-    _, _, evaluation, _ = _evaluated(run, data, device)
-    lines = [
-        json.dumps(
-            {
-                "clip": hypothesis.clip_id,
-                "tokens": [
-                    {"token": token, "start": start, "end": end, "score": round(score, 6)}
-                    for token, start, end, score in zip(
-                        hypothesis.tokens, hypothesis.starts, hypothesis.ends, hypothesis.scores, strict=True
-                    )
-                ],
-                "reference": list(hypothesis.reference),
-                "substitutions": hypothesis.substitutions,
-                "deletions": hypothesis.deletions,
-                "insertions": hypothesis.insertions,
-            },
-            ensure_ascii=False,
-        )
-        for hypothesis in evaluation.hypotheses
-    ]
-    text = "\n".join(lines) + "\n"
-    if out is None:
-        click.echo(text, nl=False)
-    else:
-        from ctckit.errors import DataError
-        from ctckit.files import atomic
+    from ctckit.decode import edit_counts
+    from ctckit.errors import ConfigError, DataError
+    from ctckit.files import STANDARD, write_text
+    from ctckit.recogniser import Clip, load
 
-        with atomic(out, DataError) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    if features is not None and data is not None:
+        raise ConfigError("--features and --data both name clips; give one")
+    recogniser = load(run, device, frame_rate=frame_rate)
+    faults: list[DataError] = []
+    references: dict[str, tuple[str, ...]] = {}
+
+    def clips() -> Iterator[Clip]:
+        for clip in _clips(recogniser, features, data, faults):
+            if clip.reference is not None:
+                references[clip.clip_id] = clip.reference
+            yield Clip(clip.clip_id, clip.features_TF)
+
+    lines = []
+    for hypothesis in recogniser.stream(clips(), faults):
+        line = _line(hypothesis)
+        if hypothesis.clip_id in references:
+            reference = references.pop(hypothesis.clip_id)
+            counts = edit_counts(reference, hypothesis.tokens)
+            line |= {"reference": list(reference)}
+            line |= dict(zip(("substitutions", "deletions", "insertions"), counts, strict=True))
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    for fault in faults:
+        click.echo(f"not decoded: {fault}", err=True)
+    if lines or not faults:
+        write_text(out or STANDARD, "".join(lines), DataError)
+    if faults:
+        raise DataError(f"{len(faults)} of {len(faults) + len(lines)} clips could not be decoded, as said above")
+
+
+def _clips(
+    recogniser: Recogniser, features: Path | None, data: Path | None, faults: list[DataError]
+) -> Iterator[StoredClip]:
+    from ctckit.assemble import open_configured
+    from ctckit.data.clips import clips_of_arrays, clips_of_corpus, clips_of_stream
+    from ctckit.errors import ConfigError
+    from ctckit.files import STANDARD
+
+    config = recogniser.trained.config
+    path = features or data or config.data.test or config.data.dev
+    if path is None:
+        raise ConfigError("neither --features nor --data is given, and the run names no test or dev corpus")
+    if path == STANDARD:
+        return clips_of_stream(None, faults)
+    if features is not None and (path.is_dir() or path.suffix in (".npy", ".npz")):
+        return clips_of_arrays(path, faults)
+    corpus = open_configured(config, path, "optional", faults)
+    recogniser.trained.pipeline.check(corpus)
+    return clips_of_corpus(corpus, faults)
+
+
+def _line(hypothesis: Hypothesis) -> dict[str, Any]:
+    tokens: list[dict[str, Any]] = [
+        {"token": token, "start": start, "end": end, "score": round(score, 6), "confidence": round(confidence, 4)}
+        for token, start, end, score, confidence in zip(
+            hypothesis.tokens,
+            hypothesis.starts,
+            hypothesis.ends,
+            hypothesis.scores,
+            hypothesis.confidences,
+            strict=True,
+        )
+    ]
+    for token, (start, end) in zip(tokens, hypothesis.seconds or (), strict=hypothesis.seconds is not None):
+        token |= {"start_seconds": round(start, 3), "end_seconds": round(end, 3)}
+    return {"clip": hypothesis.clip_id, "tokens": tokens}
 
 
 def _evaluated(run: Path, data: Path | None, device: str) -> tuple[Trained, Path, Evaluation, tuple[str, ...]]:
-    from ctckit.cli.device import choose_device
+    from ctckit.devices import choose_device
     from ctckit.engine.evaluate import evaluate as score
     from ctckit.errors import ConfigError
     from ctckit.trained import load_trained

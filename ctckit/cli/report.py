@@ -10,7 +10,13 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="RUN/report.html by default.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="RUN/report.html by default; - is standard output, and the summary then goes to standard error.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def report(run: Path, out: Path | None, as_json: bool) -> None:
     """Write the report of RUN, a folder that holds a history.jsonl, as one HTML file.
@@ -20,9 +26,13 @@ def report(run: Path, out: Path | None, as_json: bool) -> None:
     """
     from ctckit.doctor.verdict import as_json as to_json
     from ctckit.doctor.verdict import judge
+    from ctckit.errors import ConfigError
+    from ctckit.files import STANDARD
     from ctckit.record.history import finite, read_history
     from ctckit.report.html import write_report
 
+    if as_json and out == STANDARD:
+        raise ConfigError("--json and the report cannot both go to standard output; give --out a file")
     recorded = read_history(run)
     verdict = judge(recorded)
     path = out if out is not None else (run.parent if run.is_file() else run) / "report.html"
@@ -30,4 +40,5 @@ def report(run: Path, out: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(finite({"report": str(path), **to_json(recorded, verdict)})))
         return
-    click.echo("\n".join([str(path), verdict.headline, *(f"  {sentence}" for sentence in verdict.evidence)]))
+    summary = [str(path), verdict.headline, *(f"  {sentence}" for sentence in verdict.evidence)]
+    click.echo("\n".join(summary), err=path == STANDARD)

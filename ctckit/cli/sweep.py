@@ -51,7 +51,7 @@ def sweep(
     The shift comes on top of what the run applies already. It is tuned on dev: report test figures with and
     without.
     """
-    from ctckit.cli.device import choose_device
+    from ctckit.devices import choose_device
     from ctckit.errors import ConfigError
     from ctckit.shifts import best_shift, sweep_shifts
     from ctckit.trained import checkpoint_path, load_trained

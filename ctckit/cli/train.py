@@ -44,7 +44,11 @@ if TYPE_CHECKING:
 @click.option("--dev", type=click.Path(path_type=Path), help="Corpus on which epochs are compared.")
 @click.option("--test", type=click.Path(path_type=Path), help="Corpus that the best epoch is scored on at the end.")
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), metavar="RUN.toml", help="Settings in TOML."
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    metavar="RUN.toml",
+    help="Settings in TOML; - is standard input.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting; may be repeated.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/RECIPE-N by default.")
@@ -90,10 +94,10 @@ def train(
     from rich.console import Console
 
     from ctckit.assemble import assemble, provenance
-    from ctckit.cli.device import choose_device
     from ctckit.cli.display import ConsoleDisplay
     from ctckit.cli.offers import unused
     from ctckit.components import build_components
+    from ctckit.devices import choose_device
     from ctckit.engine.loop import fit
     from ctckit.record.history import HISTORY, finite
     from ctckit.toml import as_toml

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ctckit.data.alphabet import Alphabet
     from ctckit.data.batching import BatchPlan
-    from ctckit.data.dataset import Corpus, open_corpus
+    from ctckit.data.dataset import Corpus, Transcripts, open_corpus
     from ctckit.data.demo import DemoPaths, build_demo
     from ctckit.data.features import FeaturePipeline
     from ctckit.data.importers import import_folder, import_hdf5
@@ -38,6 +38,7 @@ _HOMES = {
     "Loader": "loader",
     "SyntheticSpec": "synthetic",
     "Targets": "targets",
+    "Transcripts": "dataset",
     "Unit": "schema",
     "build_demo": "demo",
     "describe": "statistics",
@@ -62,6 +63,7 @@ __all__ = [
     "Loader",
     "SyntheticSpec",
     "Targets",
+    "Transcripts",
     "Unit",
     "build_demo",
     "describe",

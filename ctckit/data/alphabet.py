@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -117,9 +118,49 @@ class Alphabet:
     def _explain(self, token: str) -> str:
         if token == BLANK_TOKEN:
             return "is the blank, which is no label; remove it from the transcript"
-        same = [label for label in self._classes if label.casefold() == token.casefold()]
-        if same:
-            return f"is not in the alphabet, {same[0]!r} is: upper and lower case differ; make them agree"
+        twin = near_misses([token], self._classes).get(token)
+        if twin is not None:
+            label, difference = twin
+            return f"is not in the alphabet, {label!r} is: {difference}; make them agree"
         near = difflib.get_close_matches(token, self._classes, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         return f"is not among the {len(self) - 1} labels of the alphabet{hint}; correct it or train with it"
+
+
+def near_misses(tokens: Iterable[str], labels: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Find labels that differ from tokens only in how they are written.
+
+    Args:
+        tokens: to explain.
+        labels: that there are.
+
+    Returns:
+        For each token that is no label but has such a twin: the label, and what differs.
+    """
+    known = set(labels)
+    by_form: dict[str, str] = {}
+    for label in sorted(known):
+        by_form.setdefault(_form(label), label)
+    found = {}
+    for token in tokens:
+        twin = by_form.get(_form(token))
+        if token not in known and twin is not None:
+            found[token] = (twin, _difference(token, twin))
+    return found
+
+
+def _form(token: str) -> str:
+    """What is left of a token once case, composition, width and invisible characters are taken away."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", token).casefold())
+    return "".join(character for character in plain if unicodedata.category(character) != "Cf").strip()
+
+
+def _difference(token: str, twin: str) -> str:
+    if token.casefold() == twin.casefold():
+        return "upper and lower case differ"
+    if unicodedata.normalize("NFC", token) == unicodedata.normalize("NFC", twin):
+        return "the same characters in another Unicode form (NFC, NFD)"
+    invisible = sorted({f"U+{ord(c):04X}" for c in token + twin if unicodedata.category(c) == "Cf"})
+    if invisible:
+        return f"invisible characters differ ({', '.join(invisible)})"
+    return "compatible characters in another width, form or case"

@@ -8,7 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import h5py
 import numpy as np
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from ctckit.data.alphabet import BLANK_TOKEN, Alphabet
 from ctckit.data.schema import FORMAT, PackedIndex, Unit, is_packed, read_index
 from ctckit.errors import DataError
+
+Transcripts = Literal["needed", "any", "optional"]
+"""What `open_corpus` asks of the transcript of each clip."""
 
 _FINGERPRINT_CLIPS = 8
 
@@ -98,7 +101,11 @@ class Corpus(ABC):
 
     @abstractmethod
     def transcript(self, index: int) -> tuple[str, ...]:
-        """Tokens of one clip, at least one."""
+        """Tokens of one clip, at least one unless the corpus was opened for less."""
+
+    def has_transcript(self, index: int) -> bool:
+        """Whether a clip has a transcript; all have unless the corpus was opened for less."""
+        return True
 
     def attribute(self, name: str, index: int) -> str:
         """One attribute, such as the speaker, of one clip.
@@ -228,6 +235,7 @@ class GroupedCorpus(Corpus):
         unit: Unit | None,
         features_key: str,
         transcript_key: str,
+        transcripts: Transcripts,
         refuse: Callable[[DataError], None],
     ) -> None:
         super().__init__(path)
@@ -237,7 +245,7 @@ class GroupedCorpus(Corpus):
         self._features_key = features_key
         ids: list[str] = []
         counts: list[int] = []
-        transcripts: list[tuple[str, ...]] = []
+        found: list[tuple[str, ...] | None] = []
         attributes: list[dict[str, str]] = []
         types: set[np.dtype[Any]] = set()
         self.feature_size = 0
@@ -251,7 +259,7 @@ class GroupedCorpus(Corpus):
                         f"{where}: features are {width} wide, but those of {ids[0]!r} are {self.feature_size}; "
                         "all clips of a corpus need the same width"
                     )
-                transcript = _transcript(group, where, transcript_key, self.unit)
+                transcript = _transcript(group, where, transcript_key, self.unit, transcripts)
             except DataError as error:
                 refuse(error)
                 continue
@@ -259,7 +267,7 @@ class GroupedCorpus(Corpus):
             ids.append(clip)
             types.add(dataset.dtype)
             counts.append(int(frames))
-            transcripts.append(transcript)
+            found.append(transcript)
             attributes.append({k: _plain(v) for k, v in group.attrs.items() if k != transcript_key})
         if not ids:
             raise DataError(f"{path}: no clip is left; see what is said of each")
@@ -267,12 +275,16 @@ class GroupedCorpus(Corpus):
         self.frame_counts = np.array(counts, dtype=np.int64)
         self.stored_type = np.result_type(*types)
         self.attribute_names = tuple(sorted({name for one in attributes for name in one}))
-        self._transcripts = tuple(transcripts)
+        self._transcripts = tuple(found)
         self._attributes = tuple(attributes)
 
     def transcript(self, index: int) -> tuple[str, ...]:
-        """Tokens of one clip."""
-        return self._transcripts[index]
+        """Tokens of one clip; none where it has no transcript."""
+        return self._transcripts[index] or ()
+
+    def has_transcript(self, index: int) -> bool:
+        """Whether the clip's group has the transcript's key."""
+        return self._transcripts[index] is not None
 
     def alphabet(self) -> Alphabet | None:
         """None: such a file holds no alphabet."""
@@ -291,6 +303,7 @@ def open_corpus(
     unit: Unit | None = None,
     features_key: str = "features",
     transcript_key: str = "transcript",
+    transcripts: Transcripts = "needed",
     refused: list[DataError] | None = None,
 ) -> Corpus:
     """Opens a corpus file, in ctckit's own format or with one HDF5 group a clip.
@@ -303,6 +316,9 @@ def open_corpus(
             words can be opened by characters (the space is one) and the other way round.
         features_key: name of the features dataset in each group.
         transcript_key: name of the transcript attribute or dataset in each group.
+        transcripts: what each clip must have. ``needed``: a transcript with a token, as training does. ``any``: a
+            transcript, which may be empty, as silence is when a model is scored. ``optional``: nothing. A packed
+            file always has all of them.
         refused: gets what is wrong with each clip that cannot be trained on, which is then left out; None lets the
             first such clip end the opening. A packed file was checked when it was written, and always ends it.
 
@@ -320,7 +336,7 @@ def open_corpus(
         try:
             if is_packed(file):
                 return PackedCorpus(path, read_index(file, path), unit)
-            return GroupedCorpus(path, file, unit, features_key, transcript_key, refuse)
+            return GroupedCorpus(path, file, unit, features_key, transcript_key, transcripts, refuse)
         except (OSError, RuntimeError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"{path}: damaged HDF5 file ({reason}); copy or create it again") from error
@@ -419,11 +435,13 @@ def _dataset(item: Any, key: str, where: str) -> Any:
     return item
 
 
-def _transcript(group: Any, where: str, key: str, unit: Unit) -> tuple[str, ...]:
+def _transcript(group: Any, where: str, key: str, unit: Unit, needed: Transcripts) -> tuple[str, ...] | None:
     if key in group.attrs:
         value = group.attrs[key]
     elif key in group and isinstance(group[key], h5py.Dataset):
         value = group[key][()]
+    elif needed == "optional":
+        return None
     else:
         there = ", ".join(sorted([*group, *group.attrs])) or "nothing"
         raise DataError(
@@ -437,7 +455,7 @@ def _transcript(group: Any, where: str, key: str, unit: Unit) -> tuple[str, ...]
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: {key!r} is not UTF-8 (byte {error.start}); write the text as UTF-8") from error
     tokens = tokenize(text, unit)
-    if not tokens:
+    if not tokens and needed == "needed":
         raise DataError(f"{where}: empty transcript; complete it or leave the clip out")
     if BLANK_TOKEN in tokens:
         raise DataError(f"{where}: transcript holds {BLANK_TOKEN!r}, which is reserved for the blank; take it out")

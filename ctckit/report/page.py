@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from ctckit.errors import DataError
-from ctckit.files import atomic
+from ctckit.files import write_text
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """Characters that HTML forbids or UTF-8 cannot hold; a clip id may bring them."""
@@ -39,10 +39,9 @@ def fill(template: str, **values: Any) -> str:
 
 
 def write(page: str, path: Path) -> None:
-    """Write a page, whole or not at all.
+    """Write a page, whole or not at all; ``-`` is standard output.
 
     Raises:
         DataError: the file cannot be written.
     """
-    with atomic(path, DataError) as temporary:
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    write_text(path, page, DataError)

@@ -18,8 +18,8 @@ NAMES = set(
     """
     BLANK PLUGIN_API Action Auxiliary Batch CheckpointError ClipLength Component ConfigError CtckitError DataError
     Domain Emissions EpochResult Finding Hypothesis Model Monitor Penalty Phase PluginError Progress Recipe Registry
-    Regularizer Remedy SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty StepResult StopPhase
-    StopTraining TrainingError hookimpl
+    Recogniser load Regularizer Remedy SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty
+    StepResult StopPhase StopTraining TrainingError hookimpl
     Course Diagnosis Epoch Figure LossWithEntropy Sample State ctc_loss ctc_loss_with_entropy diagnose notices
     real_frames red_flags rules
     """.split()  # noqa: SIM905
@@ -90,7 +90,7 @@ FIELDS = {
     "Emissions": "logits_TBC lengths_B auxiliary losses_B",
     "Progress": "epoch phase phase_epoch phase_epochs epochs batch batches update frames",
     "StepResult": "at loss blank_mass gradient_norm",
-    "Hypothesis": "clip_id reference tokens starts ends scores substitutions deletions insertions",
+    "Hypothesis": "clip_id reference tokens starts ends scores substitutions deletions insertions frame_rate",
     "EpochResult": (
         "at train_loss train val auxiliary_losses plateau_loss gradient_norm learning_rate shift domain dropout "
         "max_frames cropped seconds samples terms clips module_gradients module_weights blank_bias "

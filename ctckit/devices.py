@@ -1,4 +1,4 @@
-"""The ``--device`` option."""
+"""Choosing the device to run on."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"--device {name}: write auto, cpu, cuda or cuda:N") from error
+        raise ConfigError(f"device {name}: write auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"--device {name}: ctckit runs on cpu and cuda")
+        raise ConfigError(f"device {name}: ctckit runs on cpu and cuda")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices; use --device cpu")
+        raise ConfigError(f"device {name}: torch sees {torch.cuda.device_count()} CUDA devices; use cpu")
     return device

@@ -1,0 +1,214 @@
+"""Recognition with a trained run: arrays in, tokens with times and confidences out. No transcript is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ctckit import ops
+from ctckit.data import BatchPlan
+from ctckit.decode import hypotheses
+from ctckit.devices import choose_device
+from ctckit.errors import ConfigError, DataError
+from ctckit.loss import naming_diverged
+from ctckit.trained import Trained, load_trained
+from ctckit.types import Batch, Hypothesis
+
+Features = npt.NDArray[Any] | Tensor
+"""Features of one clip as they come out of the extractor, [T, F]."""
+
+AHEAD = 12
+"""Batches whose clips are sorted by length together where clips come as a stream."""
+
+
+class Clip(NamedTuple):
+    """A clip to recognise."""
+
+    clip_id: str
+    features_TF: Features
+
+
+class Recogniser:
+    """A trained model that decodes greedily, as ``ctckit evaluate`` does, with its feature preparation.
+
+    Nothing in it changes after loading, so threads may share it. A clip gives the same tokens alone and in any
+    batch.
+
+    Args:
+        trained: the model and what belongs to it, on ``device``, in evaluation mode.
+        device: where the model is.
+        frame_rate: input frames a second; None takes the run's ``data.frame_rate``, which may be unknown.
+
+    Raises:
+        ConfigError: the frame rate is none.
+    """
+
+    def __init__(self, trained: Trained, device: torch.device, *, frame_rate: float | None = None) -> None:
+        if frame_rate is not None and not 0 < frame_rate < math.inf:
+            raise ConfigError(f"the frame rate is {frame_rate}; it is above 0, in frames a second")
+        self.trained = trained
+        self.device = device
+        self.frame_rate = trained.config.data.frame_rate if frame_rate is None else frame_rate
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Label of every class, blank first."""
+        return self.trained.tokens
+
+    @property
+    def feature_size(self) -> int:
+        """F, columns of the features that a clip must have."""
+        return self.trained.pipeline.feature_size
+
+    def __call__(
+        self, clips: Features | Sequence[Features] | Batch, *, clip_ids: Sequence[str] | None = None
+    ) -> list[Hypothesis]:
+        """Recognise one clip or several.
+
+        Args:
+            clips: features [T, F] of one clip, numbers of any type, as in the training corpus (neither normalised
+                nor with deltas: that is done here); or a sequence of such arrays, of any lengths; or a ``Batch`` as
+                ctckit's loaders yield it, which is prepared already.
+            clip_ids: names for messages and for ``Hypothesis.clip_id``; by default "0", "1", ...
+
+        Returns:
+            One hypothesis a clip, in the order given.
+
+        Raises:
+            DataError: names the clips that cannot be used, up to five: shape, values that are not finite, too
+                few frames.
+            TrainingError: the model gives logits that are not numbers.
+        """
+        if isinstance(clips, Batch):
+            return self._decode(clips)
+        if isinstance(clips, np.ndarray | Tensor):
+            clips = [clips]
+        names = [str(number) for number in range(len(clips))] if clip_ids is None else list(clip_ids)
+        if len(names) != len(clips):
+            raise DataError(f"{len(names)} clip ids are given for {len(clips)} clips")
+        faults: list[DataError] = []
+        found = list(self.stream(map(Clip, names, clips), faults))
+        if faults:
+            shown = "; ".join(str(fault) for fault in faults[:5])
+            raise DataError(shown + (f"; so have {len(faults) - 5} more" if len(faults) > 5 else ""))
+        return found
+
+    def stream(self, clips: Iterable[Clip], faults: list[DataError]) -> Iterator[Hypothesis]:
+        """Recognise clips as they come, in bounded memory.
+
+        Args:
+            clips: any number; a few batches of them are held at a time.
+            faults: gets what is wrong with each clip that cannot be used, which is then left out.
+
+        Yields:
+            One hypothesis for each other clip, in the order given.
+        """
+        usable = self._usable(clips, faults)
+        config = self.trained.config
+        while window := list(islice(usable, AHEAD * config.batch_size)):
+            frames = np.array([len(features) for _, features in window])
+            plan = BatchPlan(
+                frames,
+                batch_size=config.batch_size,
+                max_batch_frames=config.max_batch_frames,
+                shuffle=False,
+                seed=0,
+            )
+            found: dict[int, Hypothesis] = {}
+            for numbers in plan.batches(0):
+                batch = _padded([window[number] for number in numbers])
+                found.update(zip(numbers.tolist(), self._decode(batch), strict=True))
+            yield from (found[number] for number in range(len(window)))
+
+    def _usable(
+        self, clips: Iterable[Clip], faults: list[DataError]
+    ) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+        for clip_id, features in clips:
+            try:
+                checked = _checked(features, self.feature_size, f"clip {clip_id!r}")
+                if int(self.trained.model.output_lengths(torch.tensor([len(checked)]))) < 1:
+                    raise DataError(
+                        f"clip {clip_id!r}: {len(checked)} frames are too few for the model's subsampling"
+                    )
+            except DataError as error:
+                faults.append(error)
+                continue
+            yield clip_id, self.trained.pipeline(checked)
+
+    @torch.inference_mode()
+    def _decode(self, host_batch: Batch) -> list[Hypothesis]:
+        width = self.trained.pipeline.output_size
+        if host_batch.features_BTF.shape[2] != width:
+            raise DataError(
+                f"the batch's features are {host_batch.features_BTF.shape[2]} wide, the model takes {width} "
+                "after normalisation and deltas; give arrays of stored features instead"
+            )
+        batch = host_batch.to(self.device)
+        emissions = self.trained.model(batch.features_BTF, batch.lengths_B)
+        logits_TBC, lengths_B = emissions.logits_TBC, emissions.lengths_B
+        with naming_diverged("main", logits_TBC, lengths_B, batch):
+            paths = ops.greedy(logits_TBC, lengths_B, self.trained.shift)
+        return hypotheses(paths, host_batch, lengths_B.tolist(), self.tokens, {}, self.frame_rate)
+
+
+def load(run: str | Path, device: str = "auto", *, frame_rate: float | None = None) -> Recogniser:
+    """Load what a run has trained, ready to recognise.
+
+    Args:
+        run: the folder of a run (its best checkpoint), or a checkpoint file.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        frame_rate: feature frames a second, for times in seconds; None takes what the run says.
+
+    Raises:
+        CheckpointError: nothing usable there.
+        ConfigError: no such device, or a frame rate that is none.
+        PluginError: a plugin of the run is not installed.
+    """
+    chosen = choose_device(device)
+    return Recogniser(load_trained(Path(run), chosen), chosen, frame_rate=frame_rate)
+
+
+def _checked(features: Features, width: int, where: str) -> npt.NDArray[np.float32]:
+    if isinstance(features, Tensor):
+        features = features.detach().cpu()
+        features = (features.float() if features.is_floating_point() else features).numpy()
+    array = np.asarray(features)
+    if array.dtype.kind not in "fiub" or array.ndim != 2:
+        raise DataError(
+            f"{where}: expected numbers of shape [T, {width}], found {array.dtype} {list(array.shape)}"
+            + ("; give a list of clips, each without its padding" if array.ndim == 3 else "")
+        )
+    if array.shape[1] != width:
+        turned = "; it looks transposed, [F, T]" if array.shape[0] == width else ""
+        raise DataError(f"{where}: features are {array.shape[1]} wide, the model was trained with {width}{turned}")
+    if not len(array):
+        raise DataError(f"{where}: has no frames")
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, which is reported below
+        out = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(out).all():
+        frame, column = (int(place) for place in np.argwhere(~np.isfinite(out))[0])
+        kind = "NaN" if np.isnan(out[frame, column]) else "infinite"
+        raise DataError(f"{where}: {kind} feature at frame {frame}, column {column}")
+    return out
+
+
+def _padded(clips: Sequence[tuple[str, npt.NDArray[np.float32]]]) -> Batch:
+    lengths = [len(features) for _, features in clips]
+    features_BTF = torch.zeros(len(clips), max(lengths), clips[0][1].shape[1])
+    for row, (_, features) in enumerate(clips):
+        features_BTF[row, : len(features)] = torch.from_numpy(features)
+    return Batch(
+        clip_ids=tuple(clip_id for clip_id, _ in clips),
+        features_BTF=features_BTF,
+        lengths_B=torch.tensor(lengths),
+        targets_BS=torch.zeros(len(clips), 0, dtype=torch.int64),
+        target_lengths_B=torch.zeros(len(clips), dtype=torch.int64),
+    )
