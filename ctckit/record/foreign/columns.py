@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import median
 from typing import Any, Final, Literal
 
@@ -143,6 +144,7 @@ def side_of(words: Iterable[str]) -> str:
     return found.pop() if len(found) == 1 else "?" if found else ""
 
 
+@lru_cache(4096)
 def figure_of(column: str) -> str | None:
     """Return the figure that a column of another program holds, None where its name is not recognised."""
     words = words_of(column)
@@ -171,6 +173,7 @@ def _rest(words: Sequence[str]) -> str:
     return "_".join(word for word in words if word not in DEV | TRAIN | TEST | IDLE)
 
 
+@lru_cache(4096)
 def near_figure(column: str) -> str | None:
     """Return the figure that a name comes close to, as ``dev-clean-WER`` does to ``val_wer``."""
     words = words_of(column)

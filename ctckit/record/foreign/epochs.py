@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -136,11 +137,13 @@ def merged(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _joined_groups(rows: Iterable[dict[str, Any]], *, closing: bool) -> Iterator[dict[str, Any]]:
     group: list[dict[str, Any]] = []
+    said: set[str] = set()
     for row in rows:
-        if group and (not _same_epoch(group[-1], row, closing=closing) or _repeats(group, row)):
+        if group and (not _same_epoch(group[-1], row, closing=closing) or _repeats(group[-1], said, row)):
             yield _joined(group)
-            group = []
+            group, said = [], set()
         group.append(row)
+        said |= row.keys() - NO_FIGURES
     if group:
         yield _joined(group)
 
@@ -162,21 +165,23 @@ def _same_epoch(row: Mapping[str, Any], other: Mapping[str, Any], *, closing: bo
     )
 
 
-def _repeats(group: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> bool:
-    """Whether a row has a figure of dev that the group has already, so that another judgement begins."""
-    had = {name for member in group for name in member if _of_dev(name)}
-    again = any(_of_dev(name) and name in had for name in row)
-    step = group[-1].get("update")
-    onward = not any(map(_of_dev, row)) and (step is None or step != row.get("update"))
-    return bool(had) and (again or (onward and _goes_on(group, row)))
+def _repeats(last: Mapping[str, Any], said: set[str], row: Mapping[str, Any]) -> bool:
+    """Whether a row begins another judgement of dev after the one that an epoch has already.
+
+    It does with a figure of dev that was said before. A row of training alone does where it is of a later update, or,
+    where there are no updates, says what was said before.
+    """
+    if not any(map(_of_dev, said)):
+        return False
+    if any(map(_of_dev, row)):
+        return any(_of_dev(name) for name in row.keys() & said)
+    step = row.get("update")
+    if step is not None and step == last.get("update"):
+        return False
+    return step is not None or row.get("epoch") is None or not said.isdisjoint(row.keys())
 
 
-def _goes_on(group: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> bool:
-    """Whether a row of training alone, after one of dev, is of the time after it: what it says was said before."""
-    said = {name for member in group for name in member} - NO_FIGURES
-    return row.get("epoch") is None or bool((row.keys() - NO_FIGURES) & said) or bool(row.get("update"))
-
-
+@lru_cache(4096)
 def _of_dev(name: str) -> bool:
     return name.startswith("val_") or (name in FIGURES and FIGURES[name].score is not None)
 

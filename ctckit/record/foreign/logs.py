@@ -14,7 +14,7 @@ from ctckit.record.foreign.columns import DEV, TEST, TRAIN, figure_of, side_of
 
 NUMBER: Final = r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+|nan|inf(?:inity)?)(?![\w.]*[A-Za-z_\d])"
 PAIR: Final = re.compile(
-    rf"(?P<name>[A-Za-z_][\w/.%-]{{0,60}}(?:[ \t]{{1,3}}[A-Za-z_(][\w/.%()-]{{0,40}}){{0,4}})[ \t'\"]*[:=][ \t'\"]*"
+    rf"(?<![\w/.%-])(?P<name>[A-Za-z_][\w/.%-]{{0,60}}(?:[ \t]{{1,3}}[A-Za-z_(][\w/.%()-]{{0,40}}){{0,4}})[ \t'\"]*[:=][ \t'\"]*"
     rf"(?P<value>{NUMBER})(?P<percent>\s?%)?",
     re.IGNORECASE,
 )
@@ -52,7 +52,8 @@ SOURCE: Final = re.compile(r"\[NeMo[^\]]*\]|\(\w+:\d+\)|[\w/.]+\.py:\d+")
 """Where in a program a line comes from; no figure, although it has the form of one."""
 
 PLAIN: Final = re.compile(
-    rf"(?P<name>(?:[A-Za-z_]+ )?[A-Za-z_]+(?:/[A-Za-z_]+)?)\s+(?P<value>{NUMBER})(?P<percent>\s?%)?", re.IGNORECASE
+    rf"(?<![\w/])(?P<name>(?:[A-Za-z_]+ )?[A-Za-z_]+(?:/[A-Za-z_]+)?)\s+(?P<value>{NUMBER})(?P<percent>\s?%)?",
+    re.IGNORECASE,
 )
 """A name of one or two words and a number, with nothing between them."""
 

@@ -60,7 +60,8 @@ def read_any(
         own = recorded(rows_of(data.removeprefix(MARK), Path(place)), found)
         return replace(own, name=place if path == STDIN else own.name, notes=(*notes, *own.notes))
     text = as_text(data, place, notes)
-    rows = rows_of_text(text, place, notes, table=found.suffix.lower() in (".csv", ".tsv"))
+    is_table = found.suffix.lower() in (".csv", ".tsv")
+    rows = rows_of_text(text, place, notes, frozenset(choices.columns.values()), table=is_table)
     return _record(rows, name, place, choices, notes)
 
 

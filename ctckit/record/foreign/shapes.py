@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ctckit.errors import DataError
 from ctckit.record.figures import PARTS
-from ctckit.record.foreign.columns import DEV, TELLING, TEST, TRAIN, figure_of, words_of
+from ctckit.record.foreign.columns import DEV, TELLING, TEST, TRAIN, figure_of, near_figure, words_of
 from ctckit.record.foreign.epochs import RUN
 from ctckit.record.foreign.logs import log_rows
 
@@ -44,13 +44,16 @@ MARKUP: Final = re.compile(r"\s*\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*")
 DELIMITERS: Final = "\t;,|"
 
 
-def rows_of_text(text: str, place: str, notes: list[str], *, table: bool = False) -> list[dict[str, Any]]:
+def rows_of_text(
+    text: str, place: str, notes: list[str], wanted: frozenset[str] = frozenset(), *, table: bool = False
+) -> list[dict[str, Any]]:
     """Turn the text of a file into rows, one an epoch or less.
 
     Args:
         text: of the file.
         place: for messages.
         notes: takes what is assumed.
+        wanted: columns that the user names, recognised whatever they are called.
         table: whether the file's name says that it is a table.
 
     Raises:
@@ -65,13 +68,13 @@ def rows_of_text(text: str, place: str, notes: list[str], *, table: bool = False
     marked = _markdown(lines)
     if marked:
         return _table_rows(marked, "|", place, notes)
-    delimiter = _delimiter(lines, certain=table)
+    delimiter = _delimiter(lines, wanted, certain=table)
     if delimiter:
         return _table_rows(text.lstrip("\n"), delimiter, place, notes)
     logged = log_rows(text, notes)
-    if any(figure_of(name) in TELLING for row in logged for name in row):
+    if any(_is_known(name, wanted) for row in logged for name in row):
         return logged
-    spaced = _spaced(lines)
+    spaced = _spaced(lines, wanted)
     if spaced:
         return spaced
     raise DataError(
@@ -343,7 +346,11 @@ def _shape(content: Any) -> str:
     return f"a {type(content).__name__}"
 
 
-def _delimiter(lines: Sequence[str], *, certain: bool) -> str:
+def _is_known(name: str, wanted: frozenset[str]) -> bool:
+    return name in wanted or (figure_of(name) or near_figure(name)) in TELLING
+
+
+def _delimiter(lines: Sequence[str], wanted: frozenset[str], *, certain: bool) -> str:
     """Return what parts the cells of a table, nothing where the text is none.
 
     A header is names alone, and the rows below have as many cells, some of them numbers.
@@ -355,7 +362,9 @@ def _delimiter(lines: Sequence[str], *, certain: bool) -> str:
     if not header.count(best):
         return ""
     cells = next(csv.reader([header], delimiter=best))
-    if any(re.search(r"[=\[]|:\s|\d:\d", cell) for cell in cells) or all(figure_of(cell) is None for cell in cells):
+    if any(re.search(r"[=\[]|:\s|\d:\d", cell) for cell in cells) or not any(
+        figure_of(cell) or _is_known(cell.strip(), wanted) for cell in cells
+    ):
         return ""
     return best if any(len(line.split(best)) == len(cells) for line in lines[1:3]) or len(lines) == 1 else ""
 
@@ -410,10 +419,10 @@ def _markdown(lines: Sequence[str]) -> str:
     return ""
 
 
-def _spaced(lines: Sequence[str]) -> list[dict[str, Any]]:
+def _spaced(lines: Sequence[str], wanted: frozenset[str]) -> list[dict[str, Any]]:
     """Rows of a table whose cells stand below one another, as pandas prints it."""
     names = lines[0].lstrip("# ").split()
-    if len(names) < 2 or not any(figure_of(name) in TELLING for name in names):
+    if len(names) < 2 or not any(_is_known(name, wanted) for name in names):
         return []
     rows = []
     for line in lines[1:]:
@@ -429,7 +438,11 @@ def _spaced(lines: Sequence[str]) -> list[dict[str, Any]]:
 def _of_text(lines: Sequence[str], logged: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in logged for name in row if words_of(name)))
     first = lines[0].strip()[:60]
-    found = f"the figures in them are {', '.join(names[:8])}" if names else "without figures such as val_wer=0.5"
+    names = [name for name in names if figure_of(name) is None]
+    found = "without figures such as val_wer=0.5"
+    if names:
+        way = f"if {names[0]} is one that tells, say --column val_wer={names[0]}"
+        found = f"its figures are {', '.join(names[:8])}; {way}"
     return (
         f"not JSON, but text of {len(lines)} {'line' if len(lines) == 1 else 'lines'}, the first '{first}'; {found}"
     )
