@@ -168,8 +168,8 @@ def _same_epoch(row: Mapping[str, Any], other: Mapping[str, Any], *, closing: bo
 def _repeats(last: Mapping[str, Any], said: set[str], row: Mapping[str, Any]) -> bool:
     """Whether a row begins another judgement of dev after the one that an epoch has already.
 
-    It does with a figure of dev that was said before. A row of training alone does where it is of a later update, or,
-    where there are no updates, says what was said before.
+    It does with a figure of dev that was said before. A row of training alone does where it is of a later update,
+    or, where there are no updates, says what was said before.
     """
     if not any(map(_of_dev, said)):
         return False

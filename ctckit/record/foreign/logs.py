@@ -14,8 +14,8 @@ from ctckit.record.foreign.columns import DEV, TEST, TRAIN, figure_of, side_of
 
 NUMBER: Final = r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+|nan|inf(?:inity)?)(?![\w.]*[A-Za-z_\d])"
 PAIR: Final = re.compile(
-    rf"(?<![\w/.%-])(?P<name>[A-Za-z_][\w/.%-]{{0,60}}(?:[ \t]{{1,3}}[A-Za-z_(][\w/.%()-]{{0,40}}){{0,4}})[ \t'\"]*[:=][ \t'\"]*"
-    rf"(?P<value>{NUMBER})(?P<percent>\s?%)?",
+    rf"(?<![\w/.%-])(?P<name>[A-Za-z_][\w/.%-]{{0,60}}(?:[ \t]{{1,3}}[A-Za-z_(][\w/.%()-]{{0,40}}){{0,4}})"
+    rf"[ \t'\"]*[:=][ \t'\"]*(?P<value>{NUMBER})(?P<percent>\s?%)?",
     re.IGNORECASE,
 )
 """A name of up to five words, a colon or equals sign, a number."""
@@ -28,8 +28,8 @@ EPOCH: Final = re.compile(
     r"|epoch\W{0,4}(?P<after>\d+(?:\.\d+)?)(?![\d.]*\s*(?:epochs?\b|%)))",
     re.IGNORECASE,
 )
-REACHED: Final = re.compile(rf"'?(?P<name>[\w/]+)'? reached (?P<value>{NUMBER})", re.IGNORECASE)
-NOT_REACHED: Final = re.compile(r"'?[\w/]+'? was not in top \d+")
+REACHED: Final = re.compile(rf"(?<![\w/])'?(?P<name>[\w/]+)'? reached (?P<value>{NUMBER})", re.IGNORECASE)
+NOT_REACHED: Final = re.compile(r"(?<![\w/])'?[\w/]+'? was not in top \d+")
 GLOBAL_STEP: Final = re.compile(r"global step (\d+)", re.IGNORECASE)
 DEV_SCORE: Final = re.compile(r"\b(?P<name>dev|val|valid|test)\s+(?P<value>\d+(?:\.\d+)?)\s?%", re.IGNORECASE)
 """How VAC_CSLR and its descendants print word errors: ``Epoch 3, dev 45.20%``."""
@@ -48,7 +48,7 @@ SECTION: Final = re.compile(r"\[\s*(\w+)\s*\]|(?<![\w/.-])([A-Za-z]+)\s*:(?=\s*[
 HEADING: Final = re.compile(
     r"[\W_]*(?P<side>[A-Za-z]+)(?:[ _](?:results?|set|metrics|phase|epoch|loop))?[\W_]*", re.IGNORECASE
 )
-SOURCE: Final = re.compile(r"\[NeMo[^\]]*\]|\(\w+:\d+\)|[\w/.]+\.py:\d+")
+SOURCE: Final = re.compile(r"\[NeMo[^\]]*\]|\(\w+:\d+\)|(?<![\w/.])[\w/.]+\.py:\d+")
 """Where in a program a line comes from; no figure, although it has the form of one."""
 
 PLAIN: Final = re.compile(

@@ -173,15 +173,19 @@ def json_rows(content: Any, place: str, notes: list[str]) -> list[dict[str, Any]
         if not found:
             raise DataError(f"{place}: holds no epochs")
         return found
-    inner = list(_within(content, place, ""))
+    inner = list(_within(content, place, ()))
+    listed = ", ".join(f"'{'.'.join(path)}' ({len(rows)} rows)" for path, rows in inner[:6])
     if len(inner) == 1:
-        key, rows = inner[0]
-        notes.append(f"Taken from the key '{key}'.")
-        return rows
+        notes.append(f"Taken from the key '{'.'.join(inner[0][0])}'.")
+        return inner[0][1]
     if inner:
-        if len({key.rpartition(".")[2] for key, _ in inner}) == 1 or all("." not in key for key, _ in inner):
-            return [{RUN: key, **row} for key, rows in inner for row in rows]
-        listed = ", ".join(f"'{key}' ({len(rows)} rows)" for key, rows in inner[:6])
+        apart = [
+            number
+            for number, keys in enumerate(zip(*(path for path, _ in inner), strict=False))
+            if len({*keys}) > 1
+        ]
+        if len({len(path) for path, _ in inner}) == len(apart) == 1:  # alike but for one key: that names the run
+            return [{RUN: path[apart[0]], **row} for path, rows in inner for row in rows]
         raise DataError(f"{place}: several keys hold epochs: {listed}; write the one that is meant into a file")
     untold = _columns(content, place, notes, untold=True) if isinstance(content, Mapping) else None
     if untold:
@@ -192,9 +196,11 @@ def json_rows(content: Any, place: str, notes: list[str]) -> list[dict[str, Any]
     )
 
 
-def _within(content: Any, place: str, path: str, depth: int = 0) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _within(
+    content: Any, place: str, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
     """Rows under the keys of an object, with the path of each; only those that say something of a training."""
-    if not isinstance(content, Mapping) or depth > 4:
+    if not isinstance(content, Mapping) or len(path) > 4:
         return
     for key, value in content.items():
         if not isinstance(value, (Mapping, list)) or str(key).lower() in SETTINGS:
@@ -204,9 +210,9 @@ def _within(content: Any, place: str, path: str, depth: int = 0) -> Iterator[tup
         except DataError:
             rows = None
         if rows and any(figure_of(name) in TELLING for row in rows for name in row):
-            yield f"{path}{key}", rows
+            yield (*path, str(key)), rows
         else:
-            yield from _within(value, place, f"{path}{key}.", depth + 1)
+            yield from _within(value, place, (*path, str(key)))
 
 
 def _direct_rows(content: Any, place: str, notes: list[str]) -> list[dict[str, Any]] | None:
