@@ -255,6 +255,12 @@ def test_several_scores_of_an_epoch_after_growing_updates_are_no_runs(tmp_path: 
         ("h.csv", "epoch;val_wer\n1;12,5\n2;12.5\n", "has both 12,5 and 12.5"),
         ("h.csv", "val_wer,val_wer\n1,2\n", "two columns are named 'val_wer'"),
         ("h.csv", " \n", "is empty"),
+        ("h.csv", 'epoch,val_wer,text\n1,90,"a\n2,80,b\n', "not a table: unexpected end of data"),
+        ("h.csv", "# seed 1\n# lr 1\nepoch,val_wer\n1,2,3\n", "line 4: has more cells"),
+        ("h.json", '[{"val_wer": 50}, 3]', "a list of dict and int"),
+        ("h.json", '{"log_history": []}', "holds no epochs yet"),
+        ("h.json", '[{"val_wer": -1}, {"val_wer": 50}]', "no rate is negative"),
+        ("h.json", '[{"val_wer": 50, "blank_ratio": 120}]', "more than 100 %"),
         ("h.json", "PK\x03\x04...", "a zip archive"),
         ("h.log", "a\0b", "binary"),
         ("h.log", "epoch=1 acc=0.5\n", "its figures are acc; if acc is one that tells, say --column val_wer=acc"),
@@ -460,6 +466,12 @@ FURTHER: dict[str, tuple[str, Callable[[], str | bytes]]] = {
     ),
     "decimal commas": ("h.csv", lambda: _csv(ROWS, ";").replace(".", ",")),
     "bars, and a name that says nothing": ("h.dat", lambda: _csv(ROWS, "|")),
+    "below remarks, with epochs in words": (
+        "h.csv",
+        lambda: (
+            "# seed 1\n# lr 0.1\n" + _csv([{"epoch": f"Epoch {n + 1}/12", **row} for n, row in enumerate(ROWS)])
+        ),
+    ),
     "UTF-16 with carriage returns": ("h.csv", lambda: _csv(ROWS).replace("\n", "\r\n").encode("utf-16")),
     "columns below one another": ("h.txt", lambda: _csv(ROWS, "   ")),
     "columns by side": (

@@ -73,6 +73,9 @@ LOGS: dict[str, Callable[[], str]] = {
         "Epoch {n}:  50%|##| 5/10 [00:01<00:01, loss=9.0, val_loss=9.0, val_wer=0.99]\r"
         "Epoch {n}: 100%|##| 10/10 [00:02<00:00, loss={t}, val_loss={v}, val_wer={s}]\r"
     ),
+    "decimal commas": lambda: _each("Epoch {e}; loss: {t}; val_loss: {v}; val_wer: {w:.4f} %\n")().replace(
+        ".", ","
+    ),
     "names and numbers alone": _each("epoch {e} train loss {t} val loss {v} val wer {s}\n"),
 }
 

@@ -99,6 +99,10 @@ COMMA: Final = re.compile(r"[-+]?\d+,\d+")
 """A number with a decimal comma."""
 
 
+EPOCH_TEXT: Final = re.compile(r"(?:epoch|ep)?[\s_:#-]*(\d+(?:\.\d+)?)(?:\s*/\s*\d+)?", re.IGNORECASE)
+"""An epoch as text, such as ``Epoch 3`` or ``3/50``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
     """What the user says about a file, over what would be told from it.
@@ -347,6 +351,8 @@ def _cell(value: Any, figure: str, place: str, number: int, *, commas: bool) -> 
     if not isinstance(value, str) or figure in TEXTS:
         return value
     text = value.strip().removesuffix("%").strip()
+    numbered = EPOCH_TEXT.fullmatch(text) if figure == "epoch" else None
+    text = text if numbered is None else numbered[1]
     try:
         return float(text.replace(",", ".") if commas else text)
     except ValueError:
@@ -386,6 +392,7 @@ def in_per_cent(
     told: dict[str, tuple[Unit, str]] = {}
     for name in SHARES:
         values = [float(row[name]) for row in rows if _is_number(row.get(name))]
+        _refuse_impossible(name, values, place)
         if not any(values):
             continue
         if name in units:
@@ -407,6 +414,19 @@ def in_per_cent(
     return scaled, tuple(
         ColumnRead(figure, column, *told.get(figure, ("", ""))) for figure, column in named.columns.items()
     )
+
+
+def _refuse_impossible(name: str, values: Sequence[float], place: str) -> None:
+    if min(values, default=0.0) < 0.0:
+        raise DataError(
+            f"{place}: '{name}' is {min(values):g} somewhere, and no rate is negative; leave such cells empty, "
+            f"or choose another column with --column {name}=COLUMN"
+        )
+    if name not in UNBOUNDED and max(values, default=0.0) > 100.0:
+        raise DataError(
+            f"{place}: '{name}' is {max(values):g} somewhere, more than 100 %; choose another column with "
+            f"--column {name}=COLUMN"
+        )
 
 
 def _unit(name: str, values: Sequence[float], place: str) -> tuple[Unit, str]:

@@ -202,7 +202,7 @@ def numbered(rows: Sequence[dict[str, Any]], notes: list[str], place: str, run: 
     Raises:
         DataError: an epoch is no number, or epochs come again and nothing says why.
     """
-    found = list(rows)
+    found = [{**row, "epoch": None} if _is_endless(row.get("epoch")) else row for row in rows]
     staged = any(row.get("stage") is not None or row.get("phase") for row in found)
     if any("phase" not in row and row.get("stage") is not None for row in found):
         found = [{**row, "phase": row.get("phase") or f"stage {row.get('stage')}"} for row in found]
@@ -221,6 +221,10 @@ def numbered(rows: Sequence[dict[str, Any]], notes: list[str], place: str, run: 
     if any(one is not None for one in numbers):
         notes.append("Epoch numbers occur twice (they start again in each stage) or are fractions: counted anew.")
     return [{**row, "epoch": number} for number, row in enumerate(found, 1)]
+
+
+def _is_endless(number: Any) -> bool:
+    return isinstance(number, float) and not math.isfinite(number)
 
 
 def _told_apart(rows: list[dict[str, Any]], notes: list[str], place: str, run: str) -> list[dict[str, Any]]:

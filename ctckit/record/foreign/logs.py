@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ctckit.record.foreign.columns import DEV, TEST, TRAIN, figure_of, side_of
 
-NUMBER: Final = r"[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|\.\d+|nan|inf(?:inity)?)(?![\w.]*[A-Za-z_\d])"
+NUMBER: Final = r"[-+]?(?:\d+,\d+|\d+\.?\d*(?:e[-+]?\d+)?|\.\d+|nan|inf(?:inity)?)(?![\w.]*[A-Za-z_\d]|,\d)"
 PAIR: Final = re.compile(
     rf"(?<![\w/.%-])(?P<name>[A-Za-z_][\w/.%-]{{0,60}}(?:[ \t]{{1,3}}[A-Za-z_(][\w/.%()-]{{0,40}}){{0,4}})"
     rf"[ \t'\"]*[:=][ \t'\"]*(?P<value>{NUMBER})(?P<percent>\s?%)?",

@@ -38,7 +38,7 @@ DEEPEST: Final = 4
 """Folders below the given one that are searched."""
 
 MOST_ENTRIES: Final = 20_000
-"""Entries of folders that are looked at; a folder with more is no run."""
+"""Entries of folders beyond which a folder is no run."""
 
 CHECKPOINT: Final = re.compile(r"checkpoint-(\d+)")
 
@@ -64,6 +64,8 @@ def find_history(folder: Path, notes: list[str]) -> Path:
     Raises:
         DataError: there is none, or several, which are listed.
     """
+    if (folder / HISTORY).is_file():
+        return folder / HISTORY
     files = _files(folder)
     for patterns in KINDS:
         found = [path for path in files if any(path.match(pattern) for pattern in patterns)]
@@ -76,8 +78,7 @@ def find_history(folder: Path, notes: list[str]) -> Path:
             listed = ", ".join(str(path) for path in found[:8]) + (" ..." if len(found) > 8 else "")
             raise DataError(f"{folder}: holds {len(found)} histories; give one of them: {listed}")
         if found:
-            if found[0] != folder / HISTORY:
-                notes.append(f"Taken from {found[0]}.")
+            notes.append(f"Taken from {found[0]}.")
             return found[0]
     there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     raise DataError(
@@ -103,7 +104,9 @@ def _files(folder: Path) -> list[Path]:
                 raise DataError(f"{place}: cannot be read: {error.strerror}") from error
             seen += len(entries)
             if seen > MOST_ENTRIES:
-                return found
+                raise DataError(
+                    f"{folder}: more than {MOST_ENTRIES} files and folders in it; give the history itself"
+                )
             found += [path for path in entries if path.is_file() and path.stat().st_size]
             below += [path for path in entries if path.is_dir() and not path.is_symlink() and path.name[:1] != "."]
         level = below

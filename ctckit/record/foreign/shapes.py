@@ -60,6 +60,12 @@ def rows_of_text(
         DataError: nothing that is read is found; says what is there.
     """
     lines = [line for line in text.split("\n") if line.strip()]
+    comments = 0
+    while len(lines) - comments > 1 and _is_comment(lines[comments]):
+        comments += 1
+    if comments:  # as many lines as before, for the numbers in messages
+        text = re.sub(r"^[ \t]*#.*$", "", text, count=comments, flags=re.MULTILINE)
+        lines = lines[comments:]
     first = lines[0].lstrip()
     if not table and (first[:1] in "[{" or (len(lines) == 1 and _is_json(first))):
         rows = _of_json(text, first, place, notes)
@@ -70,7 +76,7 @@ def rows_of_text(
         return _table_rows(marked, "|", place, notes)
     delimiter = _delimiter(lines, wanted, certain=table)
     if delimiter:
-        return _table_rows(text.lstrip("\n"), delimiter, place, notes)
+        return _table_rows(text, delimiter, place, notes)
     logged = log_rows(text, notes)
     if any(_is_known(name, wanted) for row in logged for name in row):
         return logged
@@ -80,6 +86,12 @@ def rows_of_text(
     raise DataError(
         f"{place}: {_of_text(lines, logged)}; JSON, JSON lines and CSV are read, and lines of name=value"
     )
+
+
+def _is_comment(line: str) -> bool:
+    """Whether a line before the first is a remark: it begins with # and names nothing that a header would."""
+    words = re.split(r"[\t;,|\s]+", line.strip().lstrip("# "))
+    return line.lstrip().startswith("#") and not any(figure_of(word) in (*TELLING, "epoch") for word in words)
 
 
 def _of_json(text: str, first: str, place: str, notes: list[str]) -> list[dict[str, Any]] | None:
@@ -187,6 +199,8 @@ def json_rows(content: Any, place: str, notes: list[str]) -> list[dict[str, Any]
         if len({len(path) for path, _ in inner}) == len(apart) == 1:  # alike but for one key: that names the run
             return [{RUN: path[apart[0]], **row} for path, rows in inner for row in rows]
         raise DataError(f"{place}: several keys hold epochs: {listed}; write the one that is meant into a file")
+    if isinstance(content, Mapping) and any(content.get(key) in ([], {}) for key in CONTAINERS):
+        raise DataError(f"{place}: holds no epochs yet; there is {_shape(content)}")
     untold = _columns(content, place, notes, untold=True) if isinstance(content, Mapping) else None
     if untold:
         return untold
@@ -348,7 +362,8 @@ def _shape(content: Any) -> str:
             more = f" and {len(content) - 8} more" if len(content) > 8 else ""
             return f"an object of {', '.join(map(str, list(content)[:8])) or 'nothing'}{more}{tail}"
         case list():
-            return f"a list of {type(content[0]).__name__}" if content else "an empty list"
+            kinds = " and ".join(dict.fromkeys(type(item).__name__ for item in content))
+            return f"a list of {kinds}" if content else "an empty list"
     return f"a {type(content).__name__}"
 
 
@@ -377,7 +392,7 @@ def _delimiter(lines: Sequence[str], wanted: frozenset[str], *, certain: bool) -
 
 def _table_rows(text: str, delimiter: str, place: str, notes: list[str]) -> list[dict[str, Any]]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a cell may hold decoded text
-    reader = csv.reader(io.StringIO(text.lstrip("# "), newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[dict[str, Any]] = []
     again = 0
     names: list[str] = []
@@ -386,9 +401,9 @@ def _table_rows(text: str, delimiter: str, place: str, notes: list[str]) -> list
             if not any(cell.strip() for cell in cells):
                 continue
             if not names:
-                names = [cell.strip() for cell in cells]
+                names = [cell.strip().removeprefix("#").strip() for cell in cells]
                 _check_header(names, place)
-            elif [cell.strip() for cell in cells] == names:
+            elif [cell.strip().removeprefix("#").strip() for cell in cells] == names:
                 again += 1
             elif len(cells) > len(names):
                 raise DataError(f"{place}, line {reader.line_num}: has more cells than the header names")
