@@ -61,6 +61,7 @@ setup(
         "ctckit.engine",
         "ctckit.ops",
         "ctckit.record",
+        "ctckit.record.foreign",
         "ctckit.report",
         "ctckit.testing",
         "ctckit_cures",

@@ -282,3 +282,9 @@ def test_help_and_listing_import_neither_torch_nor_a_plugin(arguments: list[str]
     )
     outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
+
+
+def test_every_package_is_part_of_the_distribution() -> None:
+    listed = (ROOT / "setup.py").read_text()
+    packages = {".".join(path.parent.relative_to(ROOT).parts) for path in CORE.rglob("__init__.py")}
+    assert not {name for name in packages if f'"{name}"' not in listed}

@@ -327,6 +327,7 @@ def as_json(run: Recorded, verdict: Verdict) -> dict[str, Any]:
         "findings": [asdict(one) for one in verdict.findings],
         "missing": list(verdict.missing),
         "notes": list(run.notes),
+        "columns": [asdict(one) for one in run.columns],
         "planned_epochs": run.planned_epochs,
         "ending": (run.ending or {}).get("reason"),
         "resumed": list(run.resumed),

@@ -160,6 +160,23 @@ class CorpusScores:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnRead:
+    """What a column of another program's history was taken for.
+
+    Attributes:
+        figure: its name in the table.
+        column: its name in the file.
+        unit: share or percent; empty where it has no share.
+        told_by: how the unit was told.
+    """
+
+    figure: str
+    column: str
+    unit: str = ""
+    told_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """A run as far as its history tells it.
 
@@ -177,6 +194,7 @@ class Recorded:
         table: the figures that the history knows.
         unknown_rows: rows of kinds that this version knows nothing of, counted by kind.
         notes: what was assumed while reading a foreign history, a sentence each.
+        columns: of a foreign history, and what each was taken for.
         foreign: whether another program wrote it.
     """
 
@@ -193,6 +211,7 @@ class Recorded:
     table: Mapping[str, Figure] = field(default_factory=lambda: FIGURES)
     unknown_rows: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    columns: tuple[ColumnRead, ...] = ()
     foreign: bool = False
 
     @property
@@ -479,6 +498,19 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; give the folder of a run") from error
+    return rows_of(data, path)
+
+
+def rows_of(data: bytes, path: Path) -> list[dict[str, Any]]:
+    """Read the rows of a history that has been read already, as ``read_rows`` does.
+
+    Args:
+        data: the whole of it.
+        path: for messages.
+
+    Raises:
+        DataError: empty, or a line is not a row.
+    """
     whole, _, rest = data.rpartition(b"\n")
     cut = bool(whole) and _is_cut(rest)
     try:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diagnosed import FAILED_RUN, call, written
+from diagnosed import FAILED_RUN, call, history, written
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ctckit.doctor.verdict import judge
 from ctckit.errors import DataError
@@ -122,6 +124,16 @@ def test_each_shape_reads_as_the_same_epochs(tmp_path: Path, shape: str) -> None
         ("blank_rate", "blank_ratio"),
         ("dev_blank_ratio", "blank_ratio"),
         ("lr", "learning_rate"),
+        ("lr-AdamW", "learning_rate"),
+        ("valWER", "val_wer"),
+        ("WER/val", "val_wer"),
+        ("Word Error Rate (%)", "val_wer"),
+        ("loss/train_epoch", "train_loss"),
+        ("Average Validation Loss", "val_loss"),
+        ("blank%", "blank_ratio"),
+        ("uniqueNonBlank", "unique_nonblank"),
+        ("best_val_wer", None),
+        ("train_val_gap", None),
         ("global_step", "update"),
         ("test_wer", None),
         ("wall_time", None),
@@ -143,16 +155,90 @@ def test_a_figure_under_its_own_name_comes_before_other_names_and_words_before_c
     assert any("cer, loss" in note for note in run.notes)
 
 
-def test_two_runs_in_one_file_are_refused_and_stages_are_not(tmp_path: Path) -> None:
-    path = tmp_path / "h.jsonl"
-    one = [{"epoch": n + 1, **row} for n, row in enumerate(ROWS)]
-    path.write_text("".join(json.dumps(row) + "\n" for pair in zip(one, one, strict=True) for row in pair))
-    with pytest.raises(DataError, match="two runs in one file"):
+def _numbered_rows() -> list[dict[str, Any]]:
+    return [{"epoch": n + 1, **row} for n, row in enumerate(ROWS)]
+
+
+def _lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("order", ["in turn", "one after another"])
+def test_two_runs_in_one_file_are_refused_until_one_is_chosen(tmp_path: Path, order: str) -> None:
+    one = _numbered_rows()
+    other = [{**row, "val_wer": 95.0} for row in one]
+    in_turn = [row for pair in zip(one, other, strict=True) for row in pair]
+    path = _lines(tmp_path / "h.jsonl", in_turn if order == "in turn" else one + other)
+    with pytest.raises(DataError, match="two runs in one file, or stages of one"):
         read_any(path)
-    path.write_text("".join(json.dumps(row) + "\n" for row in one + one))
-    run = read_any(path)
-    assert [epoch.epoch for epoch in run.epochs] == list(range(1, 25))
-    assert any("counted anew" in note for note in run.notes)
+    assert [epoch.val_wer for epoch in read_any(path, run="1").epochs] == [row["val_wer"] for row in one]
+    assert {epoch.val_wer for epoch in read_any(path, run="2").epochs} == {95.0}
+    assert [epoch.epoch for epoch in read_any(path, run="all").epochs] == list(range(1, 25))
+    for wrong in ("3", "0", "first"):
+        with pytest.raises(DataError, match=f"no run is named '{wrong}'.*--run 1 to --run 2"):
+            read_any(path, run=wrong)
+
+
+@pytest.mark.parametrize("column", ["run", "seed", "experiment_name", "Model"])
+def test_runs_that_a_column_names_are_chosen_by_its_values(tmp_path: Path, column: str) -> None:
+    rows = [
+        {column: name, **row, "val_wer": wer}
+        for row in _numbered_rows()
+        for name, wer in (("a", 40.0), ("b", 50.0))
+    ]
+    path = _lines(tmp_path / "h.jsonl", rows)
+    with pytest.raises(
+        DataError, match=f"holds 2 runs, told apart by {column}; choose one with --run a or --run b"
+    ):
+        read_any(path)
+    run = read_any(path, run="b")
+    assert (len(run.epochs), {epoch.val_wer for epoch in run.epochs}) == (12, {50.0})
+    assert any("'b' was taken" in note for note in run.notes)
+    with pytest.raises(DataError, match="no run is named 'c'; there is a, b"):
+        read_any(path, run="c")
+
+
+def test_a_name_that_changes_with_the_epoch_is_no_run(tmp_path: Path) -> None:
+    rows = [{"name": f"checkpoint-{row['epoch']}", **row} for row in _numbered_rows()]
+    assert len(read_any(_lines(tmp_path / "h.jsonl", rows)).epochs) == 12
+
+
+def test_objects_that_hold_runs_are_told_from_stages(tmp_path: Path) -> None:
+    rows = _numbered_rows()
+    for content in ({"seed1": rows, "seed2": rows}, {"runs": {"a": {"history": rows}, "b": {"history": rows}}}):
+        path = written(tmp_path / "h.json", content)
+        with pytest.raises(DataError, match="holds 2 runs"):
+            read_any(path)
+    assert len(read_any(written(tmp_path / "h.json", {"seed1": rows, "seed2": rows}), run="seed2").epochs) == 12
+
+
+def test_a_resumption_replaces_what_came_after_it(tmp_path: Path) -> None:
+    rows = _numbered_rows()
+    again = [{**row, "val_wer": 1.5 * row["val_wer"]} for row in rows[5:]]
+    run = read_any(_lines(tmp_path / "h.jsonl", rows[:8] + again))
+    assert [epoch.epoch for epoch in run.epochs] == list(range(1, 13))
+    assert run.epochs[5].val_wer == again[0]["val_wer"]
+    assert any("as after a resumption: 3 rows that came twice left out" in note for note in run.notes)
+    header = ",".join(rows[0])
+    table = [header, *(",".join(map(str, row.values())) for row in rows[:8])]
+    (tmp_path / "m.csv").write_text(
+        "\n".join([*table, header, *(",".join(map(str, row.values())) for row in rows[6:])])
+    )
+    assert len(read_any(tmp_path / "m.csv").epochs) == 12
+
+
+def test_the_score_of_the_best_weights_after_training_is_no_epoch(tmp_path: Path) -> None:
+    state = _trainer_state()
+    last = state["log_history"][-1]
+    state["log_history"].append({**last, "eval_wer": 1.0})
+    run = _read(tmp_path / "trainer_state.json", state)
+    assert (len(run.epochs), run.epochs[-1].val_wer) == (12, last["eval_wer"])
+
+
+def test_several_scores_of_an_epoch_after_growing_updates_are_no_runs(tmp_path: Path) -> None:
+    rows = [{**row, "epoch": n // 4, "step": 10 * n + 10} for n, row in enumerate(_numbered_rows())]
+    assert len(read_any(_lines(tmp_path / "h.jsonl", rows)).epochs) == 12
 
 
 @pytest.mark.parametrize(
@@ -162,9 +248,25 @@ def test_two_runs_in_one_file_are_refused_and_stages_are_not(tmp_path: Path) -> 
         ("h.csv", "a,b\n", "holds no epochs"),
         ("h.json", '{"a": {"b": 1}}', "neither a list of epochs nor an object of columns, but an object of a"),
         ("h.json", '["x"]', "but a list of str"),
+        ("h.json", '{"a": 1, "x": [1, 2, 3]}', "there is x in 3 rows; if x is one of them, say --column val_wer=x"),
+        ("h.json", '[{"val_wer": 1}, {"val', "the file ends in the middle"),
+        ("h.csv", "1,2\n3,4\n", "the first line holds numbers (1, 2)"),
+        ("h.csv", "epoch;val_wer\n1;1.234,5\n", "without separators of thousands"),
+        ("h.csv", "epoch;val_wer\n1;12,5\n2;12.5\n", "has both 12,5 and 12.5"),
+        ("h.csv", "val_wer,val_wer\n1,2\n", "two columns are named 'val_wer'"),
+        ("h.csv", " \n", "is empty"),
+        ("h.csv", 'epoch,val_wer,text\n1,90,"a\n2,80,b\n', "not a table: unexpected end of data"),
+        ("h.csv", "# seed 1\n# lr 1\nepoch,val_wer\n1,2,3\n", "line 4: has more cells"),
+        ("h.json", '[{"val_wer": 50}, 3]', "a list of dict and int"),
+        ("h.json", '{"log_history": []}', "holds no epochs yet"),
+        ("h.json", '[{"val_wer": -1}, {"val_wer": 50}]', "no rate is negative"),
+        ("h.json", '[{"val_wer": 50, "blank_ratio": 120}]', "more than 100 %"),
+        ("h.json", "PK\x03\x04...", "a zip archive"),
+        ("h.log", "a\0b", "binary"),
+        ("h.log", "epoch=1 acc=0.5\n", "its figures are acc; if acc is one that tells, say --column val_wer=acc"),
         ("h.jsonl", '{"val_wer": 1}\n[2]\n', "line 2: not an object with the figures of an epoch"),
         ("h.jsonl", '{"val_wer": 1}\n{"val\n', "line 2: not JSON"),
-        ("h.log", "epoch 1 loss 3\n", "JSON, JSON lines and CSV are read"),
+        ("h.log", "Dear all,\nnothing here\n", "text of 2 lines, the first 'Dear all,'"),
         ("h.json", '[{"val_wer": 12, "epoch": "first"}]', "'epoch'"),
     ],
 )
@@ -225,8 +327,11 @@ def test_shares_of_one_are_understood_and_said(tmp_path: Path) -> None:
     assert "wer as val_wer" in found["notes"][0]
     assert "extra" in found["notes"][1]
     assert found["notes"][2:] == [
-        "val_wer: between 0.2 and 0.2, read as a share of one.",
-        "blank_ratio: between 0.97 and 0.97, read as a share of one.",
+        "val_wer: between 0.2 and 0.2, read as a share of one (no value exceeds 1).",
+        "blank_ratio: between 0.97 and 0.97, read as a share of one (no value exceeds 1).",
+    ]
+    assert {"figure": "val_wer", "column": "wer", "unit": "share", "told_by": "no value exceeds 1"} in found[
+        "columns"
     ]
 
 
@@ -260,7 +365,7 @@ def test_json_lines_end_at_line_feeds_alone_and_are_counted_as_in_the_file(tmp_p
     ]
     path.write_text("\n\n".join(lines), encoding="utf-8")
     assert len(read_any(path).epochs) == len(ROWS)
-    path.write_text("\n\n".join([*lines[:2], "{"]), encoding="utf-8")
+    path.write_text("\n\n".join([*lines[:2], "{", ""]), encoding="utf-8")
     with pytest.raises(DataError, match="line 5: not JSON"):
         read_any(path)
 
@@ -327,3 +432,166 @@ def test_nesting_beyond_reading_is_refused(tmp_path: Path) -> None:
     path.write_text("[" * 100_000)
     with pytest.raises(DataError, match=r"deep\.json: not JSON: nested too deeply"):
         read_any(path)
+
+
+def test_a_cut_last_line_is_left_out_and_said(tmp_path: Path) -> None:
+    path = tmp_path / "h.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)) + '\n{"train_lo')
+    run = read_any(path)
+    assert len(run.epochs) == 12
+    assert any("Line 13 is cut off" in note for note in run.notes)
+
+
+def _csv(rows: list[dict[str, Any]], delimiter: str = ",") -> str:
+    head = delimiter.join(rows[0])
+    return "\n".join([head, *(delimiter.join(str(cell) for cell in row.values()) for row in rows)]) + "\n"
+
+
+FURTHER: dict[str, tuple[str, Callable[[], str | bytes]]] = {
+    "by split": (
+        "h.csv",
+        lambda: (
+            "epoch,split,loss,wer\n"
+            + "".join(
+                f"{n},train,{r['train_loss']},\n{n},dev,{r['val_loss']},{r['val_wer']}\n"
+                for n, r in enumerate(ROWS)
+            )
+        ),
+    ),
+    "a row a figure": (
+        "h.csv",
+        lambda: (
+            "epoch,metric,value\n" + "".join(f"{n},{k},{x}\n" for n, r in enumerate(ROWS) for k, x in r.items())
+        ),
+    ),
+    "decimal commas": ("h.csv", lambda: _csv(ROWS, ";").replace(".", ",")),
+    "bars, and a name that says nothing": ("h.dat", lambda: _csv(ROWS, "|")),
+    "below remarks, with epochs in words": (
+        "h.csv",
+        lambda: (
+            "# seed 1\n# lr 0.1\n" + _csv([{"epoch": f"Epoch {n + 1}/12", **row} for n, row in enumerate(ROWS)])
+        ),
+    ),
+    "UTF-16 with carriage returns": ("h.csv", lambda: _csv(ROWS).replace("\n", "\r\n").encode("utf-16")),
+    "columns below one another": ("h.txt", lambda: _csv(ROWS, "   ")),
+    "columns by side": (
+        "h.json",
+        lambda: json.dumps(
+            {
+                "train": {"loss": _columns()["train_loss"]},
+                "val": {"loss": _columns()["val_loss"], "wer": _columns()["val_wer"]},
+                "lr_by_step": [1.0] * 99,
+            }
+        ),
+    ),
+    "rows by side": (
+        "h.json",
+        lambda: json.dumps(
+            {
+                "train": [{"epoch": n, "loss": r["train_loss"]} for n, r in enumerate(ROWS)],
+                "dev": [{"epoch": n, "loss": r["val_loss"], "wer": r["val_wer"]} for n, r in enumerate(ROWS)],
+            }
+        ),
+    ),
+    "deep below keys": ("h.json", lambda: json.dumps({"config": {"x": 1}, "result": {"fit": {"per_epoch": ROWS}}})),
+    "pandas' columns by index": (
+        "h.json",
+        lambda: json.dumps({k: {str(n): x for n, x in enumerate(c)} for k, c in _columns().items()}),
+    ),
+    "pandas' split": (
+        "h.json",
+        lambda: json.dumps({"columns": list(ROWS[0]), "data": [[*r.values()] for r in ROWS]}),
+    ),
+    "steps and values": (
+        "h.json",
+        lambda: json.dumps({k: [[n, x] for n, x in enumerate(c)] for k, c in _columns().items()}),
+    ),
+    "epochs named": ("h.json", lambda: json.dumps({f"epoch_{n + 1}": row for n, row in enumerate(ROWS)})),
+    "indented objects one after another": ("h.json", lambda: "\n".join(json.dumps(row, indent=2) for row in ROWS)),
+    "as Python prints it": ("h.txt", lambda: repr(ROWS)),
+    "numbers as text": ("h.json", lambda: json.dumps([{k: str(x) for k, x in row.items()} for row in ROWS])),
+    "a table in a model's card": (
+        "README.md",
+        lambda: (
+            "# Model\n\n| Training Loss | Epoch | Step | Validation Loss | Wer |\n|:---:|:---:|:---:|:---:|:---:|\n"
+            + "".join(
+                f"| {r['train_loss']} | {n + 1}.0 | {n}00 | {r['val_loss']} | {r['val_wer']} |\n"
+                for n, r in enumerate(ROWS)
+            )
+            + "\n### Versions\n- Transformers 4\n"
+        ),
+    ),
+    "training after validation, as Lightning writes an epoch": (
+        "metrics.csv",
+        lambda: (
+            "epoch,step,train_loss_step,train_loss_epoch,val_loss,val_wer\n"
+            + "".join(
+                f"{n},{9 * n + 4},99,,,\n{n},{9 * n + 8},,,{r['val_loss']},{r['val_wer']}\n"
+                f"{n},{9 * n + 8},,{r['train_loss']},,\n"
+                for n, r in enumerate(ROWS)
+            )
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", FURTHER)
+def test_further_shapes_read_as_the_same_epochs(tmp_path: Path, shape: str) -> None:
+    name, make = FURTHER[shape]
+    content = make()
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    same_as_rows(read_any(tmp_path / name))
+
+
+def same_as_rows(run: Recorded) -> None:
+    assert len(run.epochs) == 12, run.notes
+    for epoch, row in zip(run.epochs, ROWS, strict=True):
+        assert epoch.val_loss == pytest.approx(row["val_loss"], abs=1e-4)
+        assert epoch.val_wer == pytest.approx(row["val_wer"], abs=1e-2)
+        assert epoch.train_loss == pytest.approx(row["train_loss"], abs=1e-4)
+
+
+def test_a_column_that_is_named_is_taken(tmp_path: Path) -> None:
+    rows = [{"a": row["train_loss"], "b": row["val_loss"], "val_wer": 5.0, "c": row["val_wer"]} for row in ROWS]
+    columns = {"train_loss": "a", "val_loss": "b", "val_wer": "c"}
+    for name, text in (("h.json", json.dumps(rows)), ("h.csv", _csv(rows)), ("h.txt", _csv(rows, "\t"))):
+        (tmp_path / name).write_text(text)
+        same_as_rows(read_any(tmp_path / name, columns=columns))
+    with pytest.raises(DataError, match="--column val_wer=d: no such column; there is a, b, c, val_wer"):
+        read_any(tmp_path / "h.json", columns={"val_wer": "d"})
+
+
+@given(
+    wers=st.lists(st.integers(3, 98).map(lambda n: n + 0.3), min_size=2, max_size=12),
+    share=st.booleans(),
+    names=st.sampled_from(
+        [("train_loss", "val_loss", "val_wer"), ("loss", "dev_loss", "Dev WER"), ("tr/loss", "cv/loss", "wer")]
+    ),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_shape_the_diagnosis_is_that_of_ones_own(
+    tmp_path: Path, wers: list[float], share: bool, names: tuple[str, ...]
+) -> None:
+    figures = [(3.0 * 0.9**n, 3.2 * 0.95**n, wer) for n, wer in enumerate(wers)]
+    keys = ("train_loss", "val_loss", "val_wer")
+    own = history(
+        tmp_path / "run",
+        [{"kind": "run"}]
+        + [{"kind": "epoch", "epoch": n, **dict(zip(keys, row, strict=True))} for n, row in enumerate(figures, 1)],
+    )
+    rows = [
+        {"epoch": n, names[0]: a, names[1]: b, names[2]: wer / 100.0 if share else f"{wer!r}%"}
+        for n, (a, b, wer) in enumerate(figures, 1)
+    ]
+    wanted = judge(read_any(own))
+    contents = {
+        "h.csv": _csv(rows),
+        "h.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+        "h.json": json.dumps({name: [row[name] for row in rows] for name in rows[0]}),
+    }
+    for name, text in contents.items():
+        (tmp_path / name).write_text(text)
+        found = judge(read_any(tmp_path / name))
+        assert (found.severity, found.headline) == (wanted.severity, wanted.headline)
+        assert found.evidence == wanted.evidence[:-1]  # ours says in the end how the run ended
+        assert [one.message for one in found.findings] == [one.message for one in wanted.findings]
