@@ -24,8 +24,7 @@ import torch
 from test_epoch import SETTINGS, corpora, make_run, one_thread
 from torch import nn
 
-from ctckit import EpochResult
-from ctckit.engine import evaluate as evaluation
+from ctckit import EpochResult, scoring
 from ctckit.engine import loop, step
 from ctckit.engine.run import Run
 from ctckit_doctor.monitor import Doctor
@@ -111,8 +110,8 @@ def test_monitors_cost_next_to_nothing(
     watch = Stopwatch()
     monkeypatch.setattr(step, "mean_blank_mass", watch.of("blank mass", step.mean_blank_mass))
     monkeypatch.setattr(step, "gradient_norms", watch.beyond_one_norm("gradients by part", step.gradient_norms))
-    monkeypatch.setattr(evaluation, "frame_sums", watch.of("sums over frames", evaluation.frame_sums))
-    monkeypatch.setattr(evaluation, "_by_band", watch.of("coverage", evaluation._by_band))
+    monkeypatch.setattr(scoring, "frame_sums", watch.of("sums over frames", scoring.frame_sums))
+    monkeypatch.setattr(scoring, "by_band", watch.of("coverage", scoring.by_band))
     monkeypatch.setattr(loop, "parts_of", watch.of("weights by part", loop.parts_of))
     timed_epoch(run, watch)  # the first one reads the corpora
     epochs = []

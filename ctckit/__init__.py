@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from ctckit.doctor.states import State
     from ctckit.hookspecs import PLUGIN_API, hookimpl
     from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
-    from ctckit.ops import LossWithEntropy, ctc_loss, ctc_loss_with_entropy
+    from ctckit.ops import LossWithEntropy, align, ctc_loss, ctc_loss_with_entropy, feasible, greedy
+    from ctckit.plateau import unigram_plateau
     from ctckit.recipe import Component, Phase, Recipe
     from ctckit.recogniser import Recogniser, load
     from ctckit.record.epoch import Epoch
     from ctckit.registry import Registry
+    from ctckit.scoring import measure
     from ctckit.types import (
         BLANK,
         Auxiliary,
@@ -73,8 +75,13 @@ _HOMES = {
     "Epoch": "record.epoch",
     "hookimpl": "hookspecs",
     "LossWithEntropy": "ops",
+    "align": "ops",
     "ctc_loss": "ops",
     "ctc_loss_with_entropy": "ops",
+    "feasible": "ops",
+    "greedy": "ops",
+    "measure": "scoring",
+    "unigram_plateau": "plateau",
     "Model": "interfaces",
     "Monitor": "interfaces",
     "Penalty": "interfaces",
@@ -154,15 +161,20 @@ __all__ = [
     "StopPhase",
     "StopTraining",
     "TrainingError",
+    "align",
     "ctc_loss",
     "ctc_loss_with_entropy",
     "diagnose",
+    "feasible",
+    "greedy",
     "hookimpl",
     "load",
+    "measure",
     "notices",
     "real_frames",
     "red_flags",
     "rules",
+    "unigram_plateau",
 ]
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
-from ctckit import ops
 from ctckit.data import Loader
-from ctckit.decode import hypotheses
 from ctckit.interfaces import Model
-from ctckit.loss import naming_diverged
-from ctckit.types import FREQUENCY_BANDS, Hypothesis, Scores
+from ctckit.scoring import Tally
+from ctckit.types import Hypothesis, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +36,6 @@ class Evaluation:
     hypotheses: tuple[Hypothesis, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FrameSums:
-    """What the real frames of some batches add up to; the figures are those of ``Scores``."""
-
-    frames: int = 0
-    blank_frames: int = 0
-    raw_blank_frames: int = 0
-    blank_mass: float = 0.0
-    entropy: float = 0.0
-
-    def __add__(self, other: FrameSums) -> FrameSums:
-        return FrameSums(*map(sum, zip(astuple(self), astuple(other), strict=True)))
-
-
 @torch.inference_mode()
 def evaluate(
     model: Model,
@@ -74,62 +56,13 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    decoded: list[Hypothesis] = []
-    loss = 0.0
-    infeasible = scored_tokens = 0
-    sums = FrameSums()
+    tally = Tally(tokens, shift)
     for host_batch in judged.loader.epoch(0):
         batch = host_batch.to(device)
         emissions = model(batch.features_BTF, batch.lengths_B)
-        logits_TBC, lengths_B = emissions.logits_TBC, emissions.lengths_B
-        with naming_diverged("main", logits_TBC, lengths_B, batch):
-            losses_B = ops.ctc_loss(logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift)
-        has_path_B = torch.isfinite(losses_B)
-        loss += float(losses_B[has_path_B].double().sum())
-        scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
-        infeasible += int((~has_path_B).sum())
-        reading = ops.greedy_with_stats(logits_TBC, lengths_B, shift)
-        sums += frame_sums(reading, lengths_B, shift)
-        decoded += hypotheses(reading.paths, host_batch, lengths_B.tolist(), tokens, judged.references)
+        tally.add(emissions.logits_TBC, emissions.lengths_B, batch, judged.references)
     model.train(training)
-    emitted = {token for hypothesis in decoded for token in hypothesis.tokens}
-    wanted = {token for hypothesis in decoded for token in hypothesis.reference}
-    scores = Scores(
-        loss=loss / scored_tokens if scored_tokens else math.nan,
-        substitutions=sum(h.substitutions for h in decoded),
-        deletions=sum(h.deletions for h in decoded),
-        insertions=sum(h.insertions for h in decoded),
-        reference_tokens=sum(len(h.reference) for h in decoded),
-        hypothesis_tokens=sum(len(h.tokens) for h in decoded),
-        utterances=len(decoded),
-        wrong_utterances=sum(h.substitutions + h.deletions + h.insertions > 0 for h in decoded),
-        empty_hypotheses=sum(not h.tokens for h in decoded),
-        frames=sums.frames,
-        blank_frames=sums.blank_frames,
-        raw_blank_frames=sums.raw_blank_frames,
-        blank_mass=sums.blank_mass / sums.frames if sums.frames else math.nan,
-        unique_nonblank=len(emitted),
-        covered_labels=len(emitted & wanted),
-        reference_labels=len(wanted),
-        infeasible=infeasible,
-        entropy=sums.entropy / sums.frames if sums.frames else math.nan,
-        band_labels=_by_band(wanted, judged.bands),
-        covered_band_labels=_by_band(emitted & wanted, judged.bands),
-    )
-    return Evaluation(scores, tuple(decoded))
-
-
-def frame_sums(reading: ops.FrameReading, lengths_B: Tensor, shift: float) -> FrameSums:
-    """Sum what monitors want to know of frames under ``shift`` on the blank; decoding needs none of it."""
-    stats = reading.stats
-    real_TB = ops.real_frames(lengths_B, len(stats.best_TB))
-    return FrameSums(
-        frames=int(lengths_B.sum()),
-        blank_frames=int((stats.blank_logit_TB + shift >= stats.best_logit_TB)[real_TB].sum()),
-        raw_blank_frames=int((stats.blank_logit_TB >= stats.best_logit_TB)[real_TB].sum()),
-        blank_mass=float(stats.blank_posterior(shift)[real_TB].double().sum()),
-        entropy=float(reading.entropy(shift)[real_TB].double().sum()),
-    )
+    return Evaluation(tally.scores(judged.bands), tuple(tally.hypotheses))
 
 
 def frequency_bands(counts: Mapping[str, int]) -> dict[str, int]:
@@ -145,9 +78,3 @@ def frequency_bands(counts: Mapping[str, int]) -> dict[str, int]:
     ordered = sorted(counts.values())
     limits = [ordered[(third * len(ordered) + 2) // 3 - 1] for third in (1, 2)] if ordered else []
     return {label: sum(count > limit for limit in limits) for label, count in counts.items()}
-
-
-def _by_band(labels: Iterable[str], bands: Mapping[str, int]) -> tuple[int, int, int]:
-    found = [bands[label] for label in labels if label in bands]
-    rare, medium, frequent = (found.count(band) for band in range(len(FREQUENCY_BANDS)))
-    return rare, medium, frequent

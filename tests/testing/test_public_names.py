@@ -21,7 +21,7 @@ NAMES = set(
     Recogniser load Regularizer Remedy SaveCheckpoint ScaleLearningRate Schedule Scores SetDropout ShiftPenalty
     StepResult StopPhase StopTraining TrainingError hookimpl
     Course Diagnosis Epoch Figure LossWithEntropy Sample State ctc_loss ctc_loss_with_entropy diagnose notices
-    real_frames red_flags rules
+    real_frames red_flags rules align feasible greedy measure unigram_plateau
     """.split()  # noqa: SIM905
 )
 
