@@ -21,6 +21,12 @@ CONSTANT = 1e-10
 HALF_MAX = 6e4
 """Magnitude at which a float16 is about to overflow."""
 
+TAIL = 5
+"""Equal frames at the end of a clip from which on they may be padding."""
+
+TAIL_SHARE = 5.0
+"""Per cent of all frames in such tails from which on they matter."""
+
 IDS = 20
 
 Progress = Callable[[int, int], None]
@@ -40,6 +46,8 @@ class Survey:
         high: largest value.
         whole: whether all values are whole numbers.
         frozen: ids of clips in which no column ever changes.
+        tails: ids of clips that end in `TAIL` equal frames or more, frozen ones aside.
+        tail_frames: frames in these tails.
         refused: clips that cannot be used, with the reason.
         digests: clip numbers by a hash of their features.
     """
@@ -52,6 +60,8 @@ class Survey:
     high: float = -np.inf
     whole: bool = True
     frozen: list[str] = field(default_factory=list)
+    tails: list[str] = field(default_factory=list)
+    tail_frames: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
     digests: dict[bytes, list[int]] = field(default_factory=dict)
     sums: npt.NDArray[np.float64] = field(init=False)
@@ -66,6 +76,12 @@ class Survey:
         low, high = features_TF.min(axis=0), features_TF.max(axis=0)
         if len(features_TF) > 1 and bool((low == high).all()):
             self.frozen.append(clip_id)
+        else:
+            changes = np.flatnonzero((features_TF != features_TF[-1]).any(axis=1))
+            tail = len(features_TF) - 1 - int(changes[-1]) if len(changes) else 1
+            if tail >= TAIL:
+                self.tails.append(clip_id)
+                self.tail_frames += tail
         self.low, self.high = min(self.low, float(low.min())), max(self.high, float(high.max()))
         self.whole = self.whole and bool((features_TF == np.rint(features_TF)).all())
         wide = features_TF.astype(np.float64)
@@ -185,6 +201,28 @@ def _values(prefix: str, found: Survey, corpus: Corpus, normalize: str) -> Itera
             f"{prefix}{len(found.frozen)} clips show the same frame throughout: {', '.join(found.frozen[:5])}",
             {"clips": len(found.frozen), "ids": ", ".join(found.frozen[:IDS])},
             "their labels cannot be told from their frames; look at these clips",
+            SOURCE,
+        )
+    share = 100.0 * found.tail_frames / found.frames
+    if share >= TAIL_SHARE:
+        yield Finding(
+            "padding_frames",
+            "warning",
+            f"{prefix}{len(found.tails)} clips end in {TAIL} or more identical frames, {share:.0f} % of all: "
+            f"{', '.join(found.tails[:5])}",
+            {"clips": len(found.tails), "share": share, "ids": ", ".join(found.tails[:IDS])},
+            "cut clips at their own length if that is padding: it counts in T/U and 1 - U/T, and clips without a "
+            "CTC path hide behind it",
+            f"{SOURCE} (padding)",
+        )
+    rows = set(corpus.frame_counts.tolist())
+    if len(rows) == 1 and found.clips > 1 and 2 * next(iter(rows)) < found.columns and next(iter(rows)) > 1:
+        yield Finding(
+            "looks_transposed",
+            "warning",
+            f"{prefix}every clip has {next(iter(rows))} frames of {found.columns} columns, as [F, T] would look",
+            {"frames": next(iter(rows)), "columns": found.columns},
+            "store features as [T, F] if they are transposed; clips of one length are rare otherwise",
             SOURCE,
         )
     if corpus.stored_type.kind in "iub" or (found.whole and found.high - found.low >= 2.0):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from ctckit.data import Alphabet, Corpus
-from ctckit.data.alphabet import BLANK_TOKEN
+from ctckit.data.alphabet import BLANK_TOKEN, near_misses, written_alike
 from ctckit.data.statistics import label_counts, out_of_vocabulary
 from ctckit.types import Finding
 
@@ -19,6 +20,9 @@ BLANK_LIKE = frozenset(
 
 RARE = 5
 """Occurrences below which a label is hardly learnt."""
+
+LIST = re.compile(r"""\[\s*(["']).*\1\s*\]|\(\s*(["']).*\2\s*,?\s*\)""", re.DOTALL)
+"""A list or tuple of texts, written out."""
 
 SHOWN = 5
 
@@ -36,6 +40,8 @@ def check_labels(corpora: Mapping[str, Corpus], alphabet: Alphabet) -> Iterator[
     yield from _unused(counts, alphabet)
     yield from _blank_like(counts)
     yield from _padding(train)
+    for name, corpus in corpora.items():
+        yield from _list_syntax(name, corpus)
     yield from _all_alike(train)
     yield from _case_within(counts)
     for name, corpus in corpora.items():
@@ -105,6 +111,21 @@ def _padding(corpus: Corpus) -> Iterator[Finding]:
             )
 
 
+def _list_syntax(name: str, corpus: Corpus) -> Iterator[Finding]:
+    joint = " " if corpus.unit == "word" else ""
+    texts = [joint.join(corpus.transcript(index)) for index in range(len(corpus))]
+    lists = [clip for clip, text in zip(corpus.ids, texts, strict=True) if LIST.fullmatch(text)]
+    if lists:
+        yield Finding(
+            "list_in_transcript",
+            "error",
+            f"{name}: {len(lists)} transcripts are lists written out, with brackets and quotes: {_listed(lists)}",
+            {"clips": len(lists)},
+            "write the words with spaces between them; brackets, quotes and commas would be learnt as labels",
+            SOURCE,
+        )
+
+
 def _all_alike(corpus: Corpus) -> Iterator[Finding]:
     first = corpus.transcript(0)
     if len(corpus) > 1 and all(corpus.transcript(index) == first for index in range(1, len(corpus))):
@@ -119,10 +140,20 @@ def _all_alike(corpus: Corpus) -> Iterator[Finding]:
 
 
 def _case_within(counts: Counter[str]) -> Iterator[Finding]:
-    spellings: dict[str, list[str]] = {}
-    for label in counts:
-        spellings.setdefault(label.casefold(), []).append(label)
-    double = sorted((sorted(labels) for labels in spellings.values() if len(labels) > 1), key=len, reverse=True)
+    alike = written_alike(counts)
+    other = [labels for labels in alike if len({label.casefold() for label in labels}) > 1]
+    if other:
+        difference = next(iter(near_misses([other[0][1]], [other[0][0]]).values()))[1]
+        yield Finding(
+            "forms_in_train",
+            "warning",
+            f"{len(other)} labels of train are written in several ways that look alike: "
+            f"{_listed([' / '.join(labels) for labels in other])}: {difference}",
+            {"labels": len(other)},
+            "write each in one way: one Unicode form (NFC), without invisible characters",
+            f"{SOURCE} (case mismatch)",
+        )
+    double = [labels for labels in alike if labels not in other]
     # Single letters and sign-language glosses such as "IX-a" use case on purpose; most labels doing so does not.
     if double:
         yield Finding(
@@ -140,20 +171,33 @@ def _against_train(
     name: str, corpus: Corpus, train: Corpus, counts: Counter[str], alphabet: Alphabet
 ) -> Iterator[Finding]:
     missing = out_of_vocabulary(train, corpus)
-    folded = {label.casefold(): label for label in counts}
-    by_case = [label for label, _ in missing.labels if label.casefold() in folded]
+    twins = near_misses([label for label, _ in missing.labels], counts)
+    by_case = [label for label, (twin, _) in twins.items() if twin.casefold() == label.casefold()]
+    by_form = [label for label in twins if label not in by_case]
+    if by_form:
+        label = by_form[0]
+        twin, difference = twins[label]
+        yield Finding(
+            "form_mismatch",
+            "error",
+            f"{name}: {len(by_form)} labels look like train's and are written otherwise: {_listed(by_form)}: "
+            f"{difference}",
+            {"labels": len(by_form), "example": label, "in_train": twin},
+            "write them as train does; each is an error as it stands",
+            f"{SOURCE} (case mismatch)",
+        )
     if by_case:
         label = by_case[0]
         yield Finding(
             "case_mismatch",
             "error",
             f"{name}: {len(by_case)} labels differ from train's by case alone: {_listed(by_case)}",
-            {"labels": len(by_case), "example": label, "in_train": folded[label.casefold()]},
+            {"labels": len(by_case), "example": label, "in_train": twins[label][0]},
             "write them as train does; each is an error as it stands",
             f"{SOURCE} (case mismatch)",
         )
     refused = [label for label, _ in missing.labels if label not in alphabet]
-    other = [label for label, _ in missing.labels if label not in by_case]
+    other = [label for label, _ in missing.labels if label not in twins]
     if other:
         stops = name == "dev" and any(label in refused for label in other)
         yield Finding(

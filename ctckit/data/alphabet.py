@@ -149,6 +149,14 @@ def near_misses(tokens: Iterable[str], labels: Iterable[str]) -> dict[str, tuple
     return found
 
 
+def written_alike(labels: Iterable[str]) -> list[list[str]]:
+    """Group labels that differ only in how they are written; groups of one are left out, the largest come first."""
+    groups: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        groups.setdefault(_form(label), []).append(label)
+    return sorted((group for group in groups.values() if len(group) > 1), key=len, reverse=True)
+
+
 def _form(token: str) -> str:
     """What is left of a token once case, composition, width and invisible characters are taken away."""
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", token).casefold())

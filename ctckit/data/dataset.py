@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ctckit.data.alphabet import BLANK_TOKEN, Alphabet
-from ctckit.data.schema import FORMAT, PackedIndex, Unit, is_packed, read_index
+from ctckit.data.schema import FORMAT, PackedIndex, Unit, is_packed, read_index, text_of
 from ctckit.errors import DataError
 
 Transcripts = Literal["needed", "any", "optional"]
 """What `open_corpus` asks of the transcript of each clip."""
+
+SPLITS = frozenset({"train", "dev", "val", "valid", "validation", "test", "eval"})
+"""Names by which people put the splits of a corpus into one file."""
 
 _FINGERPRINT_CLIPS = 8
 
@@ -255,9 +258,14 @@ class GroupedCorpus(Corpus):
                 dataset = _dataset(group[features_key], features_key, where)
                 frames, width = dataset.shape
                 if ids and width != self.feature_size:
+                    turned = (
+                        f"; all have {frames} rows, so they look transposed, [F, T]: store them as [T, F]"
+                        if {*counts, frames} == {frames}
+                        else ""
+                    )
                     raise DataError(
                         f"{where}: features are {width} wide, but those of {ids[0]!r} are {self.feature_size}; "
-                        "all clips of a corpus need the same width"
+                        f"all clips of a corpus need the same width{turned}"
                     )
                 transcript = _transcript(group, where, transcript_key, self.unit, transcripts)
             except DataError as error:
@@ -361,6 +369,11 @@ def _open(path: Path) -> Any:
         reason = " ".join(str(error).split())
         if "signature not found" in reason:
             what = f"not an HDF5 file ({path.stat().st_size} bytes); make one with `ctckit data import`"
+        elif "unable to lock" in reason:
+            what = (
+                "another program has it open for writing; wait until that closes it, or set "
+                "HDF5_USE_FILE_LOCKING=FALSE where it only seems so"
+            )
         elif "truncated" in reason:
             what = f"truncated HDF5 file ({reason}); copy or create it again"
         else:
@@ -391,6 +404,12 @@ def _clips(
             "attribute "
             f"format={FORMAT!r}, or one group a clip that holds {features_key!r}"
         )
+    splits = [name for name in _names(file, path) if name.casefold() in SPLITS]
+    if len(splits) > 1 and not any(features_key in file[name] for name in splits):
+        raise DataError(
+            f"{path}: holds {', '.join(splits)} side by side, which are corpora of their own; write each into "
+            f"a file of its own (h5copy -i {path.name} -o {splits[0]}.h5 -s {splits[0]} -d {splits[0]})"
+        )
     yield from _walk(file, "", path, features_key, refuse)
 
 
@@ -403,10 +422,22 @@ def _names(group: Any, path: Path) -> list[str]:
     return sorted(names)
 
 
+def _holds_clips(item: Any, features_key: str) -> bool:
+    """Whether a group is a clip, or one of those below it is."""
+    if not isinstance(item, h5py.Group):
+        return False
+    return features_key in item or any(_holds_clips(item.get(child), features_key) for child in item)
+
+
 def _walk(
-    group: Any, prefix: str, path: Path, features_key: str, refuse: Callable[[DataError], None]
+    group: Any,
+    prefix: str,
+    path: Path,
+    features_key: str,
+    refuse: Callable[[DataError], None],
+    only: Sequence[str] | None = None,
 ) -> Iterator[tuple[str, Any]]:
-    for name in _names(group, path):
+    for name in _names(group, path) if only is None else only:
         clip = f"{prefix}{name}"
         item = group.get(name)
         if not isinstance(item, h5py.Group):
@@ -415,6 +446,9 @@ def _walk(
         children = _names(item, path)
         if features_key in children:
             yield clip, item
+            # an id may be the beginning of another; groups without features are the clip's own affair
+            below = [child for child in children if _holds_clips(item.get(child), features_key)]
+            yield from _walk(item, f"{clip}/", path, features_key, refuse, below)
         elif children and all(isinstance(item.get(child), h5py.Group) for child in children):
             yield from _walk(item, f"{clip}/", path, features_key, refuse)
         else:
@@ -429,7 +463,17 @@ def _walk(
 
 def _dataset(item: Any, key: str, where: str) -> Any:
     if not isinstance(item, h5py.Dataset) or item.ndim != 2 or item.dtype.kind not in "fiub":
-        raise DataError(f"{where}: {key!r} must be numbers of shape [T, F], found {_kind(item)}")
+        signal = isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.kind in "fiub"
+        advice = "; store a signal as [T, 1]" if signal else ""
+        raise DataError(f"{where}: {key!r} must be numbers of shape [T, F], found {_kind(item)}{advice}")
+    properties = item.id.get_create_plist()
+    for number in range(properties.get_nfilters()):
+        code = properties.get_filter(number)[0]
+        if not h5py.h5z.filter_avail(code):
+            raise DataError(
+                f"{where}: {key!r} is compressed with filter {code}, which this HDF5 lacks; install and import its "
+                "plugin (hdf5plugin; vbz of nanopore files has its own), or store it with gzip"
+            )
     if 0 in item.shape:
         raise DataError(f"{where}: features are empty, shape {list(item.shape)}; leave the clip out")
     return item
@@ -450,10 +494,11 @@ def _transcript(group: Any, where: str, key: str, unit: Unit, needed: Transcript
         )
     if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU":
         raise DataError(f"{where}: transcript is {value.dtype}, expected text; store the words, not class numbers")
-    try:
-        text = " ".join(_plain(one) for one in value.ravel()) if isinstance(value, np.ndarray) else _plain(value)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: {key!r} is not UTF-8 (byte {error.start}); write the text as UTF-8") from error
+    text = text_of(value, f"{where}: {key!r}")
+    if text is None and needed == "optional":
+        return None
+    if text is None:
+        raise DataError(f"{where}: empty transcript, {key!r} is NaN or null; complete it or leave the clip out")
     tokens = tokenize(text, unit)
     if not tokens and needed == "needed":
         raise DataError(f"{where}: empty transcript; complete it or leave the clip out")

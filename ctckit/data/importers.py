@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,12 @@ import numpy.typing as npt
 
 from ctckit.data.alphabet import Alphabet
 from ctckit.data.dataset import Corpus, tokenize
-from ctckit.data.schema import Unit
+from ctckit.data.schema import Unit, text_of
 from ctckit.data.writer import CorpusWriter, FeatureType
 from ctckit.errors import DataError
+
+USUAL = {"id": ("name", "clip", "utterance_id"), "transcript": ("annotation", "orth", "text", "gloss", "glosses")}
+"""Names of columns that are taken where the default one is absent and one of these alone is there."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ def import_folder(
 
     Args:
         folder: holds one array [T, F] a clip, ``<id>.npy``; an id may contain ``/`` for folders within it.
-        table: ``.csv``, ``.tsv`` (both with a header) or ``.jsonl`` (one object a line).
+        table: ``.csv`` (separated by whichever of comma, semicolon, bar and tab its header has most of), ``.tsv``
+            (both with a header; quotes count with commas and semicolons alone), ``.jsonl`` (one object a line),
+            ``.stm`` (NIST), or a file named ``text`` (Kaldi).
         output: the corpus file to make.
         unit: what a token is.
         dtype: how features are stored; None takes float16 where it loses nothing, else float32.
@@ -65,7 +71,7 @@ def import_folder(
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; it should hold one .npy file a clip")
     rows = list(_read_table(table, id_column, transcript_column, unit))
-    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.npy"))}
+    files = {_clip_id(path, folder): path for path in sorted(folder.rglob("*.npy"))}
     _match(rows, files, folder, table)
     width, types = _check_arrays([files[row.clip_id] for row in rows])
     narrow = all(_fits_half(dtype) for dtype in types)
@@ -80,6 +86,11 @@ def import_folder(
         for row in rows:
             writer.add(row.clip_id, _load(files[row.clip_id]), row.tokens, row.attributes)
     return len(rows)
+
+
+def _clip_id(path: Path, folder: Path) -> str:
+    # macOS decomposes file names, tables rarely do
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
 
 
 def import_hdf5(corpus: Corpus, output: Path, *, dtype: FeatureType | None = None, overwrite: bool = False) -> int:
@@ -188,25 +199,33 @@ def _match(rows: list[_Row], files: dict[str, Path], folder: Path, table: Path) 
 
 
 def _read_table(table: Path, id_column: str, transcript_column: str, unit: Unit) -> Iterator[_Row]:
-    readers = {".csv": _csv_records, ".tsv": _csv_records, ".jsonl": _json_records}
-    if table.suffix.lower() not in readers:
-        raise DataError(f"{table}: unknown kind of table {table.suffix!r}; use .csv, .tsv or .jsonl")
+    readers = {".csv": _csv_records, ".tsv": _csv_records, ".jsonl": _json_records, ".stm": _stm_records}
+    kind = "kaldi" if table.name == "text" else table.suffix.lower()
+    readers["kaldi"] = _kaldi_records
+    if kind not in readers:
+        raise DataError(
+            f"{table}: unknown kind of table {table.suffix!r}; use .csv (with , ; | or tabs), .tsv, .jsonl, "
+            ".stm, or a file named text as Kaldi has it"
+        )
     empty = True
     try:
-        for line, record in readers[table.suffix.lower()](table):
+        for line, record in readers[kind](table):
             empty = False
             for column in (id_column, transcript_column):
+                usual = [name for name in USUAL.get(column, ()) if name in record]
+                if column not in record and len(usual) == 1:
+                    record[column] = record.pop(usual[0])
                 if column not in record:
                     raise DataError(
                         f"{table}: line {line}: no column {column!r}; there is: {', '.join(record)} (name "
                         "the right one with --id-column, --transcript-column)"
                     )
             clip_id = _cell(record.pop(id_column)).strip().removesuffix(".npy")
+            clip_id = unicodedata.normalize("NFC", clip_id)
             if not clip_id:
                 raise DataError(f"{table}: line {line}: the id is empty; every clip needs one")
-            transcript = record.pop(transcript_column)
-            words = transcript if isinstance(transcript, list) else [transcript]
-            tokens = tokenize(" ".join(_cell(word) for word in words), unit)
+            where = f"{table}: line {line}: clip {clip_id!r}: {transcript_column!r}"
+            tokens = tokenize(text_of(record.pop(transcript_column), where) or "", unit)
             if not tokens:
                 raise DataError(
                     f"{table}: line {line}: clip {clip_id!r}: empty transcript; complete it or remove the line"
@@ -223,9 +242,16 @@ def _read_table(table: Path, id_column: str, transcript_column: str, unit: Unit)
 def _csv_records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
     with table.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter="\t" if table.suffix.lower() == ".tsv" else ",", strict=True)
+        delimiter = _delimiter(stream.readline(), table)
+        stream.seek(0)
+        # only tables with commas or semicolons quote; elsewhere a quote is text like any other
+        reader = (
+            csv.reader(stream, delimiter=delimiter, strict=True)
+            if delimiter in ",;"
+            else csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        )
         try:
-            header = next(reader, [])
+            header = [name.strip() for name in next(reader, [])]
             if len(set(header)) != len(header):
                 raise DataError(f"{table}: line 1: a column name occurs twice: {', '.join(header)}")
             for fields in reader:
@@ -240,6 +266,34 @@ def _csv_records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 yield reader.line_num, dict(zip(header, fields, strict=True))
         except csv.Error as error:
             raise DataError(f"{table}: line {reader.line_num}: {error}; check the quotes") from error
+
+
+def _delimiter(header: str, table: Path) -> str:
+    """The separator that a header shows: of several the one that stands most often, the first of equals."""
+    candidates = "\t" if table.suffix.lower() == ".tsv" else ",;|\t"
+    return max(candidates, key=header.count)
+
+
+def _stm_records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """NIST's STM: file, channel, speaker, start, end, an optional <label>, words; ;; begins a remark."""
+    with table.open(encoding="utf-8-sig") as stream:
+        for line, text in enumerate(stream, start=1):
+            fields = text.split()
+            if not fields or fields[0].startswith(";;"):
+                continue
+            if len(fields) < 5:
+                raise DataError(f"{table}: line {line}: expected file, channel, speaker, start, end and words")
+            words = fields[6:] if len(fields) > 5 and fields[5].startswith("<") else fields[5:]
+            yield line, {"id": fields[0], "transcript": " ".join(words), "speaker": fields[2]}
+
+
+def _kaldi_records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Kaldi's text: id, words."""
+    with table.open(encoding="utf-8-sig") as stream:
+        for line, text in enumerate(stream, start=1):
+            if text.strip():
+                clip_id, _, words = text.strip().partition(" ")
+                yield line, {"id": clip_id, "transcript": words}
 
 
 def _json_records(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -69,6 +69,41 @@ class PackedIndex:
     attributes: Mapping[str, tuple[str, ...]]
 
 
+def text_of(value: Any, where: str) -> str | None:
+    """Return a stored value as text, once it is known to be text.
+
+    Args:
+        value: an HDF5 attribute, the content of a dataset, or a value from JSON; an array is joined by spaces.
+        where: file, clip and key, for the message.
+
+    Returns:
+        The text; None where the value stands for none: None, NaN, an empty dataspace.
+
+    Raises:
+        DataError: it is no text, or not UTF-8.
+    """
+    if isinstance(value, bytes | str):
+        try:
+            # h5py hides what is no UTF-8 in surrogates
+            return (value.encode() if isinstance(value, str) else value).decode()
+        except UnicodeError as error:
+            raise DataError(f"{where} is not UTF-8 ({error}); write the text as UTF-8") from error
+    if isinstance(value, np.ndarray | list | tuple):
+        texts = [text_of(one, where) for one in (value.ravel() if isinstance(value, np.ndarray) else value)]
+        if None in texts and len(texts) > 1:
+            raise DataError(f"{where} holds a token that is missing (NaN or null); complete it")
+        return None if None in texts else " ".join(text for text in texts if text is not None)
+    if (
+        value is None
+        or type(value).__name__ == "Empty"
+        or (isinstance(value, float | np.floating) and value != value)
+    ):
+        return None
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    kind = f"the number {value}" if number else type(value).__name__
+    raise DataError(f"{where} is {kind}, expected text; store the words, not class numbers")
+
+
 def is_packed(file: Any) -> bool:
     """Whether an open HDF5 file claims to be a corpus file of ctckit."""
     return _text(file.attrs.get("format", "")) == FORMAT

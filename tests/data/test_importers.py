@@ -66,8 +66,8 @@ def test_import_of_a_folder(folder, suffix, encoding):
         ),
         ("id,transcript\na,X\nb,\nsub/c,X\n", ".csv", "line 3: clip 'b': empty transcript"),
         ("id,transcript\na,X\na,Y\nb,X\nsub/c,X\n", ".csv", "line 3: clip 'a' stands on line 2 already"),
-        ("name,transcript\na,X\n", ".csv", "line 2: no column 'id'; there is: name, transcript"),
-        ("id,text\na,X\n", ".csv", "line 2: no column 'transcript'; there is: id, text"),
+        ("file_id,transcript\na,X\n", ".csv", "line 2: no column 'id'; there is: file_id, transcript"),
+        ("id,text,orth\na,X,Y\n", ".csv", "line 2: no column 'transcript'; there is: id, text, orth"),
         ("id,transcript\na,X,Y\n", ".csv", "line 2: 3 fields, but the header has 2"),
         ("id,id,transcript\na,b,X\n", ".csv", "line 1: a column name occurs twice"),
         ('id,transcript\na,"X\n', ".csv", "check the quotes"),
@@ -76,7 +76,7 @@ def test_import_of_a_folder(folder, suffix, encoding):
         ("id,transcript\n ,X\n", ".csv", "line 2: the id is empty"),
         ("{\n", ".jsonl", "line 1: not JSON"),
         ("[1]\n", ".jsonl", "line 1: expected an object"),
-        ("", ".xlsx", "unknown kind of table '.xlsx'; use .csv, .tsv or .jsonl"),
+        ("", ".xlsx", "unknown kind of table '.xlsx'; use .csv .*, .tsv, .jsonl, .stm"),
     ],
 )
 def test_tables_that_do_not_fit(folder, text, suffix, message):
