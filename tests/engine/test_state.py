@@ -76,8 +76,10 @@ def test_a_stored_checkpoint_is_restored_to_the_last_bit(stored_run: Any, findin
     again = dict(leaves(load_checkpoint(run.save("again"))))
     wanted = {path: value for path, value in leaves(state) if path != ".findings_size"}
     assert {path: again.get(path) for path in wanted} == wanted
-    # components may have learnt to remember more since
-    assert all(path.startswith(".components.") for path in set(again) - set(wanted))
+    # components may have learnt to remember more since, and the configuration a setting
+    more = {path for path in set(again) - set(wanted) if not path.startswith(".components.")}
+    assert more == {".config.data.frame_rate"}
+    assert again[".config.data.frame_rate"] is None
 
 
 @pytest.mark.parametrize("findings_size", [True, False])
