@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         StepResult,
         real_frames,
     )
+    from ctckit.watcher import Watcher, watch
 
 _HOMES = {
     "Action": "actions",
@@ -98,6 +99,8 @@ _HOMES = {
     "Scores": "types",
     "StepResult": "types",
     "real_frames": "types",
+    "Watcher": "watcher",
+    "watch": "watcher",
 }
 
 _RENAMED: dict[str, tuple[str, str]] = {
@@ -150,6 +153,7 @@ __all__ = [
     "StopPhase",
     "StopTraining",
     "TrainingError",
+    "Watcher",
     "ctc_loss",
     "ctc_loss_with_entropy",
     "diagnose",
@@ -158,6 +162,7 @@ __all__ = [
     "real_frames",
     "red_flags",
     "rules",
+    "watch",
 ]
 
 

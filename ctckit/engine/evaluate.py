@@ -14,7 +14,7 @@ from ctckit.data import Loader
 from ctckit.decode import hypotheses
 from ctckit.interfaces import Model
 from ctckit.loss import naming_diverged
-from ctckit.types import FREQUENCY_BANDS, Hypothesis, Scores
+from ctckit.types import FREQUENCY_BANDS, Batch, Hypothesis, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,49 +74,96 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    decoded: list[Hypothesis] = []
-    loss = 0.0
-    infeasible = scored_tokens = 0
-    sums = FrameSums()
+    tally = Tally(tokens, judged.bands)
     for host_batch in judged.loader.epoch(0):
         batch = host_batch.to(device)
         emissions = model(batch.features_BTF, batch.lengths_B)
-        logits_TBC, lengths_B = emissions.logits_TBC, emissions.lengths_B
+        tally.add(emissions.logits_TBC, emissions.lengths_B, batch, judged.references, shift=shift)
+    model.train(training)
+    return Evaluation(tally.scores(), tuple(tally.decoded))
+
+
+@dataclass(slots=True)
+class Tally:
+    """Adds up batches to the scores of a corpus: those of a training of ctckit's own, or of somebody's own loop.
+
+    Attributes:
+        tokens: of the alphabet, blank first.
+        bands: for each label of the training corpus, which of ``FREQUENCY_BANDS`` it belongs to; empty if unknown.
+        decoded: the clips so far.
+        loss: of those with a path, nats.
+        scored_tokens: in their references.
+        infeasible: clips without a path.
+        sums: over the frames.
+    """
+
+    tokens: Sequence[str]
+    bands: Mapping[str, int] = field(default_factory=dict)
+    decoded: list[Hypothesis] = field(default_factory=list)
+    loss: float = 0.0
+    scored_tokens: int = 0
+    infeasible: int = 0
+    sums: FrameSums = field(default_factory=FrameSums)
+
+    @torch.inference_mode()
+    def add(
+        self,
+        logits_TBC: Tensor,
+        lengths_B: Tensor,
+        batch: Batch,
+        references: Mapping[str, tuple[str, ...]],
+        *,
+        shift: float = 0.0,
+    ) -> None:
+        """Decode and score a batch.
+
+        Args:
+            logits_TBC: what the model made of it, blank at ``BLANK``.
+            lengths_B: output frames of each clip.
+            batch: on the device of the logits.
+            references: transcripts by clip id.
+            shift: logit shift in force, nats.
+
+        Raises:
+            TrainingError: a clip has logits that are not numbers.
+        """
         with naming_diverged("main", logits_TBC, lengths_B, batch):
             losses_B = ops.ctc_loss(logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift)
         has_path_B = torch.isfinite(losses_B)
-        loss += float(losses_B[has_path_B].double().sum())
-        scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
-        infeasible += int((~has_path_B).sum())
+        self.loss += float(losses_B[has_path_B].double().sum())
+        self.scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
+        self.infeasible += int((~has_path_B).sum())
         reading = ops.greedy_with_stats(logits_TBC, lengths_B, shift)
-        sums += frame_sums(reading, lengths_B, shift)
-        decoded += hypotheses(reading.paths, host_batch, lengths_B.tolist(), tokens, judged.references)
-    model.train(training)
-    emitted = {token for hypothesis in decoded for token in hypothesis.tokens}
-    wanted = {token for hypothesis in decoded for token in hypothesis.reference}
-    scores = Scores(
-        loss=loss / scored_tokens if scored_tokens else math.nan,
-        substitutions=sum(h.substitutions for h in decoded),
-        deletions=sum(h.deletions for h in decoded),
-        insertions=sum(h.insertions for h in decoded),
-        reference_tokens=sum(len(h.reference) for h in decoded),
-        hypothesis_tokens=sum(len(h.tokens) for h in decoded),
-        utterances=len(decoded),
-        wrong_utterances=sum(h.substitutions + h.deletions + h.insertions > 0 for h in decoded),
-        empty_hypotheses=sum(not h.tokens for h in decoded),
-        frames=sums.frames,
-        blank_frames=sums.blank_frames,
-        raw_blank_frames=sums.raw_blank_frames,
-        blank_mass=sums.blank_mass / sums.frames if sums.frames else math.nan,
-        unique_nonblank=len(emitted),
-        covered_labels=len(emitted & wanted),
-        reference_labels=len(wanted),
-        infeasible=infeasible,
-        entropy=sums.entropy / sums.frames if sums.frames else math.nan,
-        band_labels=_by_band(wanted, judged.bands),
-        covered_band_labels=_by_band(emitted & wanted, judged.bands),
-    )
-    return Evaluation(scores, tuple(decoded))
+        self.sums += frame_sums(reading, lengths_B, shift)
+        self.decoded += hypotheses(reading.paths, batch, lengths_B.tolist(), self.tokens, references)
+
+    def scores(self) -> Scores:
+        """Return the scores of all batches so far."""
+        decoded, sums = self.decoded, self.sums
+        emitted = {token for hypothesis in decoded for token in hypothesis.tokens}
+        wanted = {token for hypothesis in decoded for token in hypothesis.reference}
+        return Scores(
+            loss=self.loss / self.scored_tokens if self.scored_tokens else math.nan,
+            substitutions=sum(h.substitutions for h in decoded),
+            deletions=sum(h.deletions for h in decoded),
+            insertions=sum(h.insertions for h in decoded),
+            reference_tokens=sum(len(h.reference) for h in decoded),
+            hypothesis_tokens=sum(len(h.tokens) for h in decoded),
+            utterances=len(decoded),
+            wrong_utterances=sum(h.substitutions + h.deletions + h.insertions > 0 for h in decoded),
+            empty_hypotheses=sum(not h.tokens for h in decoded),
+            frames=sums.frames,
+            blank_frames=sums.blank_frames,
+            raw_blank_frames=sums.raw_blank_frames,
+            blank_mass=sums.blank_mass / sums.frames if sums.frames else math.nan,
+            unique_nonblank=len(emitted),
+            covered_labels=len(emitted & wanted),
+            reference_labels=len(wanted),
+            infeasible=self.infeasible,
+            entropy=sums.entropy / sums.frames if sums.frames else math.nan,
+            band_labels=_by_band(wanted, self.bands),
+            covered_band_labels=_by_band(emitted & wanted, self.bands),
+        )
 
 
 def frame_sums(reading: ops.FrameReading, lengths_B: Tensor, shift: float) -> FrameSums:
