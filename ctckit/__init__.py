@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         StepResult,
         real_frames,
     )
+    from ctckit.watcher import Watcher, watch
 
 _HOMES = {
     "Action": "actions",
@@ -108,6 +109,8 @@ _HOMES = {
     "Scores": "types",
     "StepResult": "types",
     "real_frames": "types",
+    "Watcher": "watcher",
+    "watch": "watcher",
 }
 
 _RENAMED: dict[str, tuple[str, str]] = {
@@ -161,6 +164,7 @@ __all__ = [
     "StopPhase",
     "StopTraining",
     "TrainingError",
+    "Watcher",
     "align",
     "ctc_loss",
     "ctc_loss_with_entropy",
@@ -175,6 +179,7 @@ __all__ = [
     "red_flags",
     "rules",
     "unigram_plateau",
+    "watch",
 ]
 
 

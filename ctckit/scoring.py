@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,63 +29,67 @@ class FrameSums:
         return FrameSums(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
+@dataclass(slots=True)
 class Tally:
-    """Adds up batches of logits beside their transcripts.
-
-    Args:
-        tokens: label of every class, blank first.
-        shift: logit shift in force, nats.
+    """Adds up batches to the scores of a corpus: those of a training of ctckit's own, or of somebody's own loop.
 
     Attributes:
-        hypotheses: the clips decoded so far.
+        tokens: of the alphabet, blank first.
+        bands: for each label of the training corpus, which of ``FREQUENCY_BANDS`` it belongs to; empty if unknown.
+        decoded: the clips so far.
+        loss: of those with a path, nats.
+        scored_tokens: in their references.
+        infeasible: clips without a path.
+        sums: over the frames.
     """
 
-    def __init__(self, tokens: Sequence[str], shift: float = 0.0) -> None:
-        self.hypotheses: list[Hypothesis] = []
-        self._tokens = tokens
-        self._shift = shift
-        self._loss = 0.0
-        self._infeasible = self._scored_tokens = 0
-        self._sums = FrameSums()
+    tokens: Sequence[str]
+    bands: Mapping[str, int] = field(default_factory=dict)
+    decoded: list[Hypothesis] = field(default_factory=list)
+    loss: float = 0.0
+    scored_tokens: int = 0
+    infeasible: int = 0
+    sums: FrameSums = field(default_factory=FrameSums)
 
     @torch.inference_mode()
     def add(
-        self, logits_TBC: Tensor, lengths_B: Tensor, batch: Batch, references: Mapping[str, tuple[str, ...]]
+        self,
+        logits_TBC: Tensor,
+        lengths_B: Tensor,
+        batch: Batch,
+        references: Mapping[str, tuple[str, ...]],
+        *,
+        shift: float = 0.0,
     ) -> None:
-        """Add a batch.
+        """Decode and score a batch.
 
         Args:
-            logits_TBC: of the main head.
-            lengths_B: int64 output frames of each clip.
-            batch: on the same device; its targets are what the loss is of.
+            logits_TBC: what the model made of it, blank at ``BLANK``.
+            lengths_B: output frames of each clip.
+            batch: on the device of the logits.
             references: transcripts by clip id.
+            shift: logit shift in force, nats.
 
         Raises:
-            TrainingError: logits are not numbers; names the clips.
+            TrainingError: a clip has logits that are not numbers.
         """
         with naming_diverged("main", logits_TBC, lengths_B, batch):
-            losses_B = ops.ctc_loss(
-                logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=self._shift
-            )
+            losses_B = ops.ctc_loss(logits_TBC, batch.targets_BS, lengths_B, batch.target_lengths_B, shift=shift)
         has_path_B = torch.isfinite(losses_B)
-        self._loss += float(losses_B[has_path_B].double().sum())
-        self._scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
-        self._infeasible += int((~has_path_B).sum())
-        reading = ops.greedy_with_stats(logits_TBC, lengths_B, self._shift)
-        self._sums += frame_sums(reading, lengths_B, self._shift)
-        self.hypotheses += hypotheses(reading.paths, batch, lengths_B.tolist(), self._tokens, references)
+        self.loss += float(losses_B[has_path_B].double().sum())
+        self.scored_tokens += int(batch.target_lengths_B[has_path_B].sum())
+        self.infeasible += int((~has_path_B).sum())
+        reading = ops.greedy_with_stats(logits_TBC, lengths_B, shift)
+        self.sums += frame_sums(reading, lengths_B, shift)
+        self.decoded += hypotheses(reading.paths, batch, lengths_B.tolist(), self.tokens, references)
 
-    def scores(self, bands: Mapping[str, int] | None = None) -> Scores:
-        """Return the figures of all that was added.
-
-        Args:
-            bands: for each label of the training corpus, which of ``FREQUENCY_BANDS`` it belongs to.
-        """
-        decoded, sums = self.hypotheses, self._sums
+    def scores(self) -> Scores:
+        """Return the scores of all batches so far."""
+        decoded, sums = self.decoded, self.sums
         emitted = {token for hypothesis in decoded for token in hypothesis.tokens}
         wanted = {token for hypothesis in decoded for token in hypothesis.reference}
         return Scores(
-            loss=self._loss / self._scored_tokens if self._scored_tokens else math.nan,
+            loss=self.loss / self.scored_tokens if self.scored_tokens else math.nan,
             substitutions=sum(h.substitutions for h in decoded),
             deletions=sum(h.deletions for h in decoded),
             insertions=sum(h.insertions for h in decoded),
@@ -101,10 +105,10 @@ class Tally:
             unique_nonblank=len(emitted),
             covered_labels=len(emitted & wanted),
             reference_labels=len(wanted),
-            infeasible=self._infeasible,
+            infeasible=self.infeasible,
             entropy=sums.entropy / sums.frames if sums.frames else math.nan,
-            band_labels=by_band(wanted, bands or {}),
-            covered_band_labels=by_band(emitted & wanted, bands or {}),
+            band_labels=by_band(wanted, self.bands),
+            covered_band_labels=by_band(emitted & wanted, self.bands),
         )
 
 
@@ -147,12 +151,13 @@ def measure(
     lengths_B = torch.as_tensor(lengths, dtype=torch.int64)
     batch = Batch(ids, logits_TBC[:0], lengths_B, targets_BS, torch.tensor([len(target) for target in moved]))
     tokens = [str(label) for label in range(classes)]
-    tally = Tally(tokens, shift)
+    tally = Tally(tokens)
     tally.add(
         blank_first(logits_TBC.detach(), blank),
         lengths_B.to(logits_TBC.device),
         batch.to(logits_TBC.device),
         {name: tuple(tokens[label] for label in target) for name, target in zip(ids, moved, strict=True)},
+        shift=shift,
     )
     return tally.scores()
 

@@ -11,7 +11,10 @@ from ctckit.doctor.pace import Forecast, forecast
 from ctckit.doctor.past import Past
 from ctckit.doctor.states import MEANINGS, Evidence, Judgement, State, state_of
 from ctckit.record.epoch import Epoch
-from ctckit.types import Severity, gravest
+from ctckit.types import Finding, Severity, gravest
+
+STATE = "state"
+"""Rule of the finding that reports a run's state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,22 @@ class Diagnosis:
         """One line: the state, since when, what it means."""
         but = ", and has stopped moving" if self.stalled else ", too slowly for its plan" if self.slow else ""
         return f"{self.state} since epoch {self.since} ({count(self.epochs)}): {MEANINGS[self.state]}{but}."
+
+    @property
+    def standing(self) -> list[Any]:
+        """What is worth a word when it changes: the state, how grave it is, whether it moves; JSON values."""
+        return [str(self.state), self.severity, self.stalled, self.slow]
+
+    def finding(self) -> Finding:
+        """Return it as a finding, for a monitor that reports the state."""
+        return Finding(
+            rule=STATE,
+            severity=self.severity,
+            message=f"{self.headline} {self.why}",
+            evidence={"state": str(self.state), "since": self.since, "reason": self.reason, **self.evidence},
+            advice="" if self.severity == "info" else "`ctckit diagnose` on this run says what to try",
+            source="docs/founding-document.md C2",
+        )
 
 
 def count(epochs: int) -> str:

@@ -56,13 +56,13 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    tally = Tally(tokens, shift)
+    tally = Tally(tokens, judged.bands)
     for host_batch in judged.loader.epoch(0):
         batch = host_batch.to(device)
         emissions = model(batch.features_BTF, batch.lengths_B)
-        tally.add(emissions.logits_TBC, emissions.lengths_B, batch, judged.references)
+        tally.add(emissions.logits_TBC, emissions.lengths_B, batch, judged.references, shift=shift)
     model.train(training)
-    return Evaluation(tally.scores(judged.bands), tuple(tally.hypotheses))
+    return Evaluation(tally.scores(), tuple(tally.decoded))
 
 
 def frequency_bands(counts: Mapping[str, int]) -> dict[str, int]:

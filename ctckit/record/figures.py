@@ -302,6 +302,11 @@ def score_row(scores: Scores) -> dict[str, Any]:
     return {**row, "collapsed": scores.collapsed}
 
 
+def dev_row(scores: Scores) -> dict[str, Any]:
+    """Flatten the scores of dev into the columns of an epoch's row."""
+    return {f.name: f.score(scores) for f in FIGURES.values() if f.score is not None}
+
+
 def epoch_row(result: EpochResult) -> dict[str, Any]:
     """Flatten an epoch into the columns of its row.
 

@@ -195,7 +195,7 @@ class Recorded:
         unknown_rows: rows of kinds that this version knows nothing of, counted by kind.
         notes: what was assumed while reading a foreign history, a sentence each.
         columns: of a foreign history, and what each was taken for.
-        foreign: whether another program wrote it.
+        foreign: whether another program trained it, so that nothing is known of model and settings.
     """
 
     name: str
@@ -364,6 +364,7 @@ def recorded(rows: Sequence[Mapping[str, Any]], path: Path) -> Recorded:
         table=contents.table,
         unknown_rows=contents.unknown,
         notes=tuple(contents.notes),
+        foreign=first.values.get("watched") is True,
     )
 
 

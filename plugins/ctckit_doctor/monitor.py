@@ -121,25 +121,10 @@ class Doctor(ctckit.Monitor):
             found = self.course.diagnose(planned)
         except ValueError:  # no epoch has said anything about a state so far
             return []
-        key = [str(found.state), found.severity, found.stalled, found.slow]
-        if key == self.reported:
+        if found.standing == self.reported:
             return []
-        self.reported = key
-        return [
-            Finding(
-                rule=STATE,
-                severity=found.severity,
-                message=f"{found.headline} {found.why}",
-                evidence={
-                    "state": str(found.state),
-                    "since": found.since,
-                    "reason": found.reason,
-                    **found.evidence,
-                },
-                advice="" if found.severity == "info" else "`ctckit diagnose` on this run says what to try",
-                source="docs/founding-document.md C2",
-            )
-        ]
+        self.reported = found.standing
+        return [found.finding()]
 
     def _due(self, flag: Finding, epoch: int) -> bool:
         if flag.rule not in self.act or (flag.severity == "info" and flag.rule not in ACTS_ON_NOTES):

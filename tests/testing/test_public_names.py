@@ -22,6 +22,7 @@ NAMES = set(
     StepResult StopPhase StopTraining TrainingError hookimpl
     Course Diagnosis Epoch Figure LossWithEntropy Sample State ctc_loss ctc_loss_with_entropy diagnose notices
     real_frames red_flags rules align feasible greedy measure unigram_plateau
+    Watcher watch
     """.split()  # noqa: SIM905
 )
 
