@@ -340,7 +340,7 @@ class Watcher:
         return epoch
 
     def forget(self) -> None:
-        """Forget what was evaluated since the last epoch: of a second corpus, or of a net that was not trained on."""
+        """Forget what was evaluated since the last epoch: a second corpus, or a net that was not trained on."""
         self._tallies, self._diverged = {}, {}
         self._seen.dev, self._seen.train = [], []
 

@@ -144,7 +144,7 @@ class CtcCallback(TrainerCallback):
         if mask.dim() == 2 and mask.shape[1] == logits.shape[1]:
             return counted
         raise ConfigError(
-            f"CtcCallback: the attention mask has shape {tuple(mask.shape)} and the logits {logits.shape[1]} frames; "
+            f"CtcCallback: an attention mask of shape {tuple(mask.shape)}, logits of {logits.shape[1]} frames; "
             "give lengths=FUNCTION of the model's inputs and its logits"
         )
 

@@ -20,8 +20,8 @@ class CtcCallback(Callback):
     """Watches a CTC module: each validation ends an epoch of the history.
 
     ``validation_step`` returns a dictionary with ``logits`` (``[T, B, C]``, or batch first), ``lengths``,
-    ``targets`` and, where the targets do not tell, ``target_lengths``. ``training_step`` returns its loss, reduced as
-    ``reduction`` says, or a dictionary with ``loss`` and the same; then the loss per token is measured.
+    ``targets`` and, where the targets do not tell, ``target_lengths``. ``training_step`` returns its loss, reduced
+    as ``reduction`` says, or a dictionary with ``loss`` and the same; then the loss per token is measured.
 
     Validation before the first step (the sanity check) and by ``trainer.validate`` is not recorded. On several
     processes the first is watched, with its share of the clips.
@@ -90,11 +90,14 @@ class CtcCallback(Callback):
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Stop watching."""
-        self._close("finished")
+        self._end()
+        if self.watcher is not None:
+            self.watcher.close()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Stop watching a run that was interrupted."""
-        self._close("interrupted")
+        """Stop watching a run that was interrupted; the epoch under way is not recorded."""
+        if self.watcher is not None:
+            self.watcher.close("interrupted")
 
     def _counts(self, trainer: Any) -> bool:
         return self.watcher is not None and trainer.state.fn == "fit" and not trainer.sanity_checking
@@ -107,11 +110,6 @@ class CtcCallback(Callback):
             self.watcher.end_epoch()
         else:
             self.watcher.forget()
-
-    def _close(self, reason: Any) -> None:
-        if self.watcher is not None:
-            self._end()
-            self.watcher.close(reason)
 
 
 def _planned(trainer: Any) -> int | None:
