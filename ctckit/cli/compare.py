@@ -13,6 +13,8 @@ import click
 from ctckit.cli.examples import examples
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ctckit.bootstrap import Comparison
     from ctckit.record.history import Recorded
 
@@ -51,7 +53,8 @@ def compare(
     Decodes one corpus with the best checkpoint of each run and resamples its utterances, the same ones for all runs
     (paired bootstrap): word errors and differences with 95 % intervals, and the probability that a run makes
     fewer errors than the first. It knows the luck of the test clips, not that of the seed: train several, or let
-    `ctckit ablate` do so. Then come the curves of the histories, side by side.
+    `ctckit ablate` do so. Then come the curves of the histories, side by side. Where a loop of somebody's own is
+    among the runs, whose model ctckit cannot load, the best epochs of the histories are compared, without intervals.
     """
     from ctckit.bootstrap import compare as resample
     from ctckit.errors import ConfigError
@@ -66,9 +69,18 @@ def compare(
         raise ConfigError("--json and the page cannot both go to standard output; give --html a file")
     say = partial(click.echo, err=html == STANDARD)
     recorded = [_recorded(run) for run in runs]
-    corpus, errors, words = decoded_errors(runs, data, device)
-    found = resample(errors, words, resamples=resamples, seed=seed)
-    rows = [_row(run, recorded[number], found, number) for number, run in enumerate(runs)]
+    watched = any(one is not None and one.foreign for one in recorded)
+    if watched:
+        drawn: dict[str, Any] = {"corpus": None}
+        rows = by_histories(runs, recorded, data)
+        caption = "best epochs of the histories: a loop of somebody's own leaves no model to decode a corpus with"
+    else:
+        corpus, errors, words = decoded_errors(runs, data, device)
+        found = resample(errors, words, resamples=resamples, seed=seed)
+        rows = [_row(run, recorded[number], found, number) for number, run in enumerate(runs)]
+        drawn = {"corpus": str(corpus), "utterances": len(words), "tokens": sum(words)}
+        drawn |= {"resamples": resamples, "seed": seed}
+        caption = f"{corpus}: {len(words)} utterances, {sum(words)} tokens, {resamples} resamples"
     for row, other in zip(rows, recorded, strict=True):
         if _nobody_recognises(recorded[0], other):
             row["better"] = None
@@ -76,22 +88,22 @@ def compare(
         Compared(str(run), _cells(row, number), recorded[number])
         for number, (run, row) in enumerate(zip(runs, rows, strict=True))
     ]
-    caption = f"{corpus}: {len(words)} utterances, {sum(words)} tokens, {resamples} resamples"
     if html is not None:
-        write_comparison(compared, f"{caption}; 95 % intervals", html)
+        write_comparison(compared, caption if watched else f"{caption}; 95 % intervals", html)
     if as_json:
-        outcome = {"corpus": str(corpus), "utterances": len(words), "tokens": sum(words), "runs": rows}
-        click.echo(json.dumps({**outcome, "resamples": resamples, "seed": seed}, indent=2))
+        click.echo(json.dumps({**drawn, "runs": rows}, indent=2))
         return
     say(caption)
     width = max(len(str(run)) for run in runs)
     for number, row in enumerate(rows):
-        rate, gap = row["wer"], row["difference"]
-        line = f"{row['run']:<{width}}  {rate['value']:6.2f} %  [{rate['low']:.2f}, {rate['high']:.2f}]"
+        line = f"{row['run']:<{width}}  {_interval(row['wer'], '', width=6, unit=' %')}"
         if number:
-            line += f"  {gap['value']:+.2f}  [{gap['low']:+.2f}, {gap['high']:+.2f}]"
             better = row["better"]
-            line += "  neither recognises" if better is None else f"  P(better than the first) {better:.3f}"
+            line += f"  {_interval(row['difference'], '+')}"
+            if better is not None:
+                line += f"  P(better than the first) {better:.3f}"
+            elif _nobody_recognises(recorded[0], recorded[number]):
+                line += "  neither recognises"
         left = row["left_plateau"]
         say(line + ("" if left is None else f"  left the plateau in epoch {left}"))
         if row["headline"]:
@@ -139,6 +151,38 @@ def decoded_errors(
     return path, errors, [len(tokens) for tokens in references.values()]
 
 
+def by_histories(
+    runs: tuple[Path, ...], recorded: Sequence[Recorded | None], data: Path | None
+) -> list[dict[str, Any]]:
+    """Compare the best epochs that the histories have; there is nothing to resample, so there are no intervals.
+
+    Raises:
+        ConfigError: a corpus is to be decoded.
+        DataError: a run has no history.
+    """
+    from ctckit.errors import ConfigError, DataError
+
+    if data is not None:
+        raise ConfigError(f"--data {data}: somebody's own loop left no model to decode it with; leave it out")
+    missing = next((run for run, one in zip(runs, recorded, strict=True) if one is None), None)
+    if missing is not None:
+        raise DataError(f"{missing}: has no history to compare with that of a loop of somebody's own")
+    rates = [one.best.val_wer if one is not None and one.best is not None else None for one in recorded]
+    return [
+        {
+            **_told(run, one),
+            "wer": {"value": rate, "low": None, "high": None},
+            "difference": {
+                "value": None if rate is None or rates[0] is None else rate - rates[0],
+                "low": None,
+                "high": None,
+            },
+            "better": None,
+        }
+        for run, one, rate in zip(runs, recorded, rates, strict=True)
+    ]
+
+
 def _recorded(run: Path) -> Recorded | None:
     """Read a run's history; None for a checkpoint alone."""
     from ctckit.record.history import HISTORY, read_history
@@ -147,6 +191,16 @@ def _recorded(run: Path) -> Recorded | None:
 
 
 def _row(run: Path, recorded: Recorded | None, found: Comparison, number: int) -> dict[str, Any]:
+    return {
+        **_told(run, recorded),
+        "wer": asdict(found.error_rates[number]),
+        "difference": asdict(found.differences[number]),
+        "better": None if number == 0 else found.better[number],
+    }
+
+
+def _told(run: Path, recorded: Recorded | None) -> dict[str, Any]:
+    """What the history of a run tells of it."""
     from ctckit.doctor.verdict import judge
     from ctckit.report.comparison import curves
 
@@ -156,12 +210,16 @@ def _row(run: Path, recorded: Recorded | None, found: Comparison, number: int) -
         "run": str(run),
         "state": None if diagnosis is None else diagnosis.state,
         "headline": "" if diagnosis is None else diagnosis.headline,
-        "wer": asdict(found.error_rates[number]),
-        "difference": asdict(found.differences[number]),
-        "better": None if number == 0 else found.better[number],
         "left_plateau": left.epoch if left else None,
         "curves": curves(recorded) if recorded else None,
     }
+
+
+def _interval(one: Mapping[str, float | None], sign: str, *, width: int = 1, unit: str = "") -> str:
+    """Format a figure with its interval, as far as there are any."""
+    value, low, high = one["value"], one["low"], one["high"]
+    text = f"{'-' if value is None else format(value, f'{sign}.2f'):>{width}}{unit}"
+    return text if low is None or high is None else f"{text} [{low:{sign}.2f}, {high:{sign}.2f}]"
 
 
 def _nobody_recognises(first: Recorded | None, other: Recorded | None) -> bool:
@@ -171,14 +229,10 @@ def _nobody_recognises(first: Recorded | None, other: Recorded | None) -> bool:
 
 def _cells(row: dict[str, Any], number: int) -> dict[str, str]:
     """Format a run's figures for the page."""
-
-    def shown(one: dict[str, float], sign: str) -> str:
-        return f"{one['value']:{sign}.2f} [{one['low']:{sign}.2f}, {one['high']:{sign}.2f}]"
-
     better = row["better"]
     return {
-        "WER %": shown(row["wer"], ""),
-        "against the first": shown(row["difference"], "+") if number else "-",
+        "WER %": _interval(row["wer"], ""),
+        "against the first": _interval(row["difference"], "+") if number else "-",
         "P(better)": "-" if better is None else f"{better:.3f}",
         "state": row["state"] or "-",
     }

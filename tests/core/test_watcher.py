@@ -49,6 +49,24 @@ def test_figures_are_those_of_measure_and_reach_report_and_diagnose(cli: Any, tm
     assert "state" in json.loads(diagnosed.stdout)
 
 
+def test_compare_takes_watched_runs(cli: Any, tmp_path: Path) -> None:
+    for name, logits in (("good", batch()[0]), ("bad", batch()[0].flip(0))):
+        with ctckit.watch(tmp_path / name, quiet=True) as watcher:
+            watcher.train_step(torch.tensor(0.5), lengths=batch()[1], targets=batch()[2])
+            watcher.evaluate_batch(logits, *batch()[1:])
+            watcher.end_epoch()
+    done = cli("compare", tmp_path / "good", tmp_path / "bad", "--json")
+    assert done.returncode == 0, done.stderr
+    first, other = json.loads(done.stdout)["runs"]
+    assert first["wer"] == {"value": 25.0, "low": None, "high": None}
+    assert other["difference"]["value"] == pytest.approx(other["wer"]["value"] - 25)
+    readable = cli("compare", tmp_path / "good", tmp_path / "bad")
+    assert "leaves no model to decode" in readable.stdout
+    refused = cli("compare", tmp_path / "good", tmp_path / "bad", "--data", "x.h5")
+    assert refused.returncode == 2
+    assert "leave it out" in refused.stderr
+
+
 @pytest.mark.parametrize("blank", [1, 3, -1])
 def test_blank_anywhere_and_batch_first(tmp_path: Path, blank: int) -> None:
     logits_TBC, lengths_B, targets_BS = batch()
