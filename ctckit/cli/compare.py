@@ -53,8 +53,8 @@ def compare(
     Decodes one corpus with the best checkpoint of each run and resamples its utterances, the same ones for all runs
     (paired bootstrap): word errors and differences with 95 % intervals, and the probability that a run makes
     fewer errors than the first. It knows the luck of the test clips, not that of the seed: train several, or let
-    `ctckit ablate` do so. Then come the curves of the histories, side by side. Where a loop of somebody's own is
-    among the runs, whose model ctckit cannot load, the best epochs of the histories are compared, without intervals.
+    `ctckit ablate` do so. Then come the curves of the histories, side by side. If a loop of your own is among the
+    runs, whose model ctckit cannot load, the best epochs of the histories are compared, without intervals.
     """
     from ctckit.bootstrap import compare as resample
     from ctckit.errors import ConfigError
