@@ -3,10 +3,12 @@
 # make seconds  all tests, and what each file took, which decides what starts first
 # make bench    kernel and epoch benchmarks
 # make lint     lint and types alone
+# make test-integrations   the callbacks inside the real trainers, in an environment of their own
 # make docs     the reference for plugin authors, in build/docs
 
 PYTHON ?= python3
 VENV ?= .venv
+INTEGRATIONS ?= .venv-integrations
 # Pins torch, so that pip takes one known build instead of the newest. `make CONSTRAINTS=/dev/null` lifts it.
 CONSTRAINTS ?= constraints.txt
 
@@ -24,7 +26,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 PYTEST = OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile \
 	--no-loadscope-reorder
 
-.PHONY: demo test seconds bench lint docs clean
+.PHONY: demo test test-integrations seconds bench lint docs clean
 
 demo: $(VENV)/.demo
 	rm -rf runs/demo
@@ -33,6 +35,17 @@ demo: $(VENV)/.demo
 
 test: lint docs
 	$(PYTEST) --hypothesis-profile=$(EXAMPLES) $(if $(FULL),--full)
+
+# What does not install, or not with this torch, is said and taken away again; its tests are skipped by name.
+test-integrations:
+	$(MAKE) VENV=$(INTEGRATIONS) $(INTEGRATIONS)/.test
+	for wanted in "transformers accelerate" lightning "speechbrain torchaudio"; do \
+		$(INTEGRATIONS)/bin/pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS) $$wanted \
+			&& $(INTEGRATIONS)/bin/python -c "import $${wanted%% *}" \
+			|| { echo "not tested, cannot be installed or imported: $$wanted"; \
+				$(INTEGRATIONS)/bin/pip uninstall --quiet --yes $$wanted; }; \
+	done
+	$(INTEGRATIONS)/bin/python -m pytest tests/integrations
 
 seconds: $(VENV)/.test
 	$(PYTEST) --full --store-seconds
@@ -51,7 +64,7 @@ bench: $(VENV)/.test
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --benchmark
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(INTEGRATIONS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 # torch comes first and the build is not isolated, so that the kernels are compiled now and against this torch.
 $(VENV)/.torch: $(CONSTRAINTS)

@@ -59,6 +59,7 @@ setup(
         "ctckit.data",
         "ctckit.doctor",
         "ctckit.engine",
+        "ctckit.integrations",
         "ctckit.nn",
         "ctckit.ops",
         "ctckit.record",

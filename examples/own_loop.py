@@ -45,10 +45,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("corpora", nargs="*", type=Path, metavar="TRAIN.h5 DEV.h5")
     parser.add_argument("--out", default="runs/own_loop")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--clips", type=int, default=None, help="training clips at most")
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=1e-2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if not options.corpora:

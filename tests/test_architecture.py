@@ -50,6 +50,7 @@ ALLOWED = {
         "scoring",
         "types",
     },
+    "integrations": {"errors", "watcher"},
     "toml": {"config", "errors"},
     "feasibility": {"data", "interfaces"},
     "registry": {"errors", "interfaces", "recipe", "types"},
