@@ -166,8 +166,12 @@ class TemporalConvolution(nn.Module):
         """Map ``[B, T, F]`` to ``[B, T_out, H]`` and the lengths with it."""
         real_BT = ctckit.real_frames(lengths_B, features_BTF.shape[1]).t()
         hidden_BTH = self.convolution(features_BTF.transpose(1, 2)).transpose(1, 2)
-        normed_BTH = torch.zeros_like(hidden_BTH)
-        normed_BTH[real_BT] = torch.relu(self._normed(hidden_BTH[real_BT]))
+        if self.training:
+            normed_BTH = torch.zeros_like(hidden_BTH)
+            normed_BTH[real_BT] = torch.relu(self._normed(hidden_BTH[real_BT]))
+        else:  # the same without picking frames, whose number a traced or exported graph cannot know
+            normed_BTH = torch.relu(self._normed(hidden_BTH.flatten(0, 1))).view_as(hidden_BTH)
+            normed_BTH = normed_BTH.masked_fill(~real_BT[:, :, None], 0.0)
         if self.pool is None:
             return normed_BTH, lengths_B
         return self.pool(normed_BTH.transpose(1, 2)).transpose(1, 2), halved(lengths_B)
@@ -210,7 +214,7 @@ class BiLSTM(nn.Module):
 
 def mirrored_frames(lengths_B: Tensor, frames: int) -> Tensor:
     """Return ``[B, T]``, the frame indices that reverse each clip within its length and leave padding in place."""
-    frames_BT = torch.arange(frames, device=lengths_B.device).expand(len(lengths_B), frames)
+    frames_BT = torch.arange(frames, device=lengths_B.device).expand(lengths_B.shape[0], frames)
     return torch.where(frames_BT < lengths_B[:, None], lengths_B[:, None] - 1 - frames_BT, frames_BT)
 
 
