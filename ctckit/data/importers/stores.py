@@ -43,7 +43,6 @@ OTHER_ARRAYS = {
     ".pth": "is torch's: save each clip with np.save(path, tensor.numpy())",
     ".pkl": "is a pickle, which can run code and is not read: save each clip with np.save",
     ".mat": "is Matlab's: save each clip with np.save(path, scipy.io.loadmat(file)[key])",
-    ".csv": "is text: save each clip with np.save(path, np.loadtxt(file, delimiter=','))",
     ".png": "is an image: ctckit takes features, one array [T, F] a clip",
     ".jpg": "is an image: ctckit takes features, one array [T, F] a clip",
     ".wav": "is sound: ctckit takes features, one array [T, F] a clip",
