@@ -3,8 +3,8 @@
 python examples/phoenix_to_report.py                               # on a small folder that it makes itself
 python examples/phoenix_to_report.py FOLDER --epochs 20            # on your own
 
-FOLDER holds train.corpus.csv and dev.corpus.csv (id|folder|signer|annotation) and features/, one ID.npy [T, F] a clip,
-in which both splits lie together.
+FOLDER holds train.corpus.csv and dev.corpus.csv (id|folder|signer|annotation) and features/, one ID.npy [T, F] a
+clip, in which both splits lie together.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SIGNERS = ["Signer01", "Signer03", "Signer05", "Signer08"]
 
 
 def make(folder: Path) -> None:
-    """Make a folder in the form of PHOENIX-2014: each gloss a pattern, each signer an offset, all of it in noise."""
+    """Make a folder as PHOENIX-2014 has it: each gloss a pattern, each signer an offset, all of it in noise."""
     random = np.random.default_rng(0)
     patterns = random.normal(size=(len(GLOSSES) + 1, 16))  # the last is the movement between two glosses
     offsets = random.normal(scale=0.3, size=(len(SIGNERS), 16))
@@ -27,7 +27,7 @@ def make(folder: Path) -> None:
     for split, count in (("train", 60), ("dev", 12)):
         lines = ["id|folder|signer|annotation"]
         for number in range(count):
-            clip = f"{number + 1:02d}April_2010_heute_{split}-{number % 3}"
+            clip = f"{number % 28 + 1:02d}April_{2009 + number // 28}_heute_{split}-{number % 3}"
             signer, labels = random.integers(len(SIGNERS)), random.integers(0, len(GLOSSES), random.integers(2, 6))
             rows = [
                 row for label in labels for row in [label] * random.integers(5, 10) + [-1] * random.integers(2, 5)
@@ -68,11 +68,11 @@ def main() -> None:
             *("data", "import", folder / "features", options.out / f"{split}.h5", "--transcripts", table),
             *leave_out,
         )
-    corpora = ["--data", options.out / "train.h5", "--dev", options.out / "dev.h5"]
+    train, dev = options.out / "train.h5", options.out / "dev.h5"
     settings = [f"phases.*.epochs={options.epochs}", *options.set]
     chosen = ["--plugin", "hierarchical_fixed", *(part for one in settings for part in ("--set", one))]
-    ctckit("audit", *corpora, *chosen, accepted=(0, 10))  # 10: it has something to warn of
-    ctckit("train", *corpora, *chosen, "--out", options.out / "run")
+    ctckit("audit", train, "--dev", dev, *chosen, accepted=(0, 10))  # 10: it has something to warn of
+    ctckit("train", "--data", train, "--dev", dev, *chosen, "--out", options.out / "run")
     ctckit("report", options.out / "run")
 
 

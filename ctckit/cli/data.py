@@ -490,9 +490,13 @@ def _print_imported(source: Path, done: Imported) -> None:
     for line in done.said:
         click.echo(f"{source}: {line}")
     click.echo(f"{source}: {done.rows} rows, {done.clips} used")
-    for what, ids in (("rows without features", done.missing), ("features without a row", done.unlisted)):
-        if ids:
-            click.echo(f"{source}: left out {len(ids)} {what}: {', '.join(ids)}")
+    if done.missing:
+        ids = ", ".join(done.missing)
+        click.echo(f"{source}: left out {len(done.missing)} rows without features: {ids}")
+    if done.unlisted:
+        # often all of another split, so not each is worth a word
+        ids = ", ".join(done.unlisted[:_SHOWN]) + (", ... (all with --json)" if done.unlisted[_SHOWN:] else "")
+        click.echo(f"{source}: left out {len(done.unlisted)} features without a row: {ids}")
 
 
 def _print_written(written: list[tuple[Path, Corpus]], as_json: bool, more: Sequence[dict[str, Any]] = ()) -> None:
