@@ -360,3 +360,32 @@ def test_folders_of_something_else_are_told_the_way(tmp_path: Path, suffix: str,
     (tmp_path / f"x{suffix}").write_bytes(b"")
     with pytest.raises(DataError, match=rf"there are 1 of \{suffix}, .*{said}"):
         import_folder(tmp_path, write(tmp_path / "t.csv", "id,transcript\nx,A\n"), tmp_path / "o.h5")
+
+
+KINDS = ["table", "phoenix", "jsonl", "nemo", "stm", "kaldi", None]
+CONTENT = st.text(alphabet='ab 0.1,;|\t\n"{}:[]<>\\\0\u00e9id', max_size=60).map(str.encode) | st.binary(
+    max_size=60
+)
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    begin=st.sampled_from([b"", b"id,transcript\n", b"id|annotation\n", b'{"id": "a", "transcript": ']),
+    content=CONTENT,
+)
+def test_whatever_a_manifest_holds_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, kind: Any, begin: bytes, content: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    np.save(folder / "a.npy", FRAMES)
+    (folder / "manifest").write_bytes(begin + content)
+    refused = None
+    try:
+        import_folder(folder, folder / "manifest", folder / "o.h5", kind=kind)
+    except DataError as error:
+        refused = str(error)
+    if refused is None:
+        assert open_corpus(folder / "o.h5").ids == ("a",)
+        return
+    assert "\n" not in refused
+    assert sorted(path.name for path in folder.iterdir()) == ["a.npy", "manifest"]
