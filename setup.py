@@ -57,6 +57,7 @@ setup(
         "ctckit.cli",
         "ctckit.csrc",
         "ctckit.data",
+        "ctckit.data.importers",
         "ctckit.doctor",
         "ctckit.engine",
         "ctckit.integrations",

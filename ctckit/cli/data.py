@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ctckit.cli.examples import examples
 
 if TYPE_CHECKING:
     from ctckit.data.dataset import Corpus
+    from ctckit.data.importers import Imported
     from ctckit.data.statistics import CorpusStatistics, OutOfVocabulary
     from ctckit.data.synthetic import Progress
 
@@ -54,10 +55,39 @@ def data() -> None:
     """
 
 
+_MANIFESTS = frozenset({"table", "jsonl", "phoenix", "stm", "nemo", "kaldi"})
+_KEYED = frozenset({"table", "jsonl", "phoenix", "nemo"}), "a table or JSON lines"
+_ARRAYS = frozenset({"padded", "groups"}), "HDF5 and .npz"
+_LABELS = frozenset({"padded"}), "padded arrays of HDF5 and .npz"
+_PEOPLE = frozenset({*_MANIFESTS, "bonito", "padded"}), "what is no corpus yet; attributes of one are kept"
+_FOLDER = _MANIFESTS, "a folder of features"
+_GOES_WITH = {
+    "transcripts": _FOLDER,
+    "skip_missing": _FOLDER,
+    "skip_unlisted": _FOLDER,
+    "id_column": _KEYED,
+    "transcript_column": _KEYED,
+    "delimiter": (frozenset({"table", "phoenix"}), "a table"),
+    "vocabulary": _LABELS,
+    "first_label": _LABELS,
+    "features_key": _ARRAYS,
+    "transcript_key": _ARRAYS,
+    "speakers": _PEOPLE,
+    "signers": _PEOPLE,
+}
+"""Which options say something about which forms of a source; of another form they are refused, not ignored."""
+
+_DELIMITERS = {"comma": ",", "semicolon": ";", "bar": "|", "tab": "\t", "\\t": "\t", "space": " "}
+
+
 @data.command(
     "import",
     epilog=examples(
         "ctckit data import features/ train.h5 --transcripts train.tsv",
+        "ctckit data import features/ dev.h5 --transcripts dev.corpus.csv --skip-unlisted",
+        "ctckit data import features/ train.h5 --transcripts manifest.json --from nemo",
+        "ctckit data import kaldi/data/train train.h5",
+        "ctckit data import padded.npz train.h5 --vocabulary tokens.txt",
         "ctckit data import old.h5 train.h5 --features-key fbank --transcript-key text",
     ),
 )
@@ -66,10 +96,33 @@ def data() -> None:
 @click.option(
     "--transcripts",
     type=_FILE,
-    help="Table (.csv, .tsv, .jsonl) with columns id and transcript; others become attributes.",
+    help="Table with columns id and transcript (.csv, .tsv), JSON lines, STM, Kaldi's text.",
 )
-@click.option("--id-column", default="id", show_default=True, help="Column of the clip's id.")
-@click.option("--transcript-column", default="transcript", show_default=True, help="Column of the transcript.")
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(["table", "jsonl", "phoenix", "stm", "nemo", "kaldi", "bonito", "hdf5"]),
+    help="What SOURCE, or the table, is. Default: told from its content, and said.",
+)
+@click.option("--delimiter", help="Separator of the table's columns; also comma, semicolon, bar, tab, space.")
+@click.option("--id-column", default="id", show_default=True, help="Column or key of the clip's id.")
+@click.option(
+    "--transcript-column", default="transcript", show_default=True, help="Column or key of the transcript."
+)
+@click.option("--speakers", type=_FILE, help="File of clip and speaker: a table, or Kaldi's utt2spk.")
+@click.option("--signers", type=_FILE, help="The same for signers.")
+@click.option("--skip-missing", is_flag=True, help="Leave out rows without features, and list them.")
+@click.option("--skip-unlisted", is_flag=True, help="Leave out features without a row, and count them.")
+@click.option(
+    "--vocabulary",
+    type=_FILE,
+    help="What integer labels stand for: one token a line, `token number` a line, or a JSON list or object.",
+)
+@click.option(
+    "--first-label",
+    type=click.IntRange(0, 1),
+    help="Number of the vocabulary's first token, where labels fit both.",
+)
 @_unit
 @click.option(
     "--dtype",
@@ -80,12 +133,22 @@ def data() -> None:
 @_transcript_key
 @_force
 @_json
+@click.pass_context
 def import_command(
+    context: click.Context,
     source: Path,
     output: Path,
     transcripts: Path | None,
+    kind: Any,
+    delimiter: str | None,
     id_column: str,
     transcript_column: str,
+    speakers: Path | None,
+    signers: Path | None,
+    skip_missing: bool,
+    skip_unlisted: bool,
+    vocabulary: Path | None,
+    first_label: int | None,
     unit: Any,
     dtype: Any,
     features_key: str,
@@ -95,32 +158,74 @@ def import_command(
 ) -> None:
     """Bring SOURCE into ctckit's own format, as OUTPUT.
 
-    SOURCE is a folder of ID.npy arrays [T, F], together with --transcripts, or an HDF5 file with one group a
-    clip. Nothing is dropped: a file without a row, or a row without a file, is an error.
+    SOURCE is a folder of ID.npy arrays [T, F] beside --transcripts; Kaldi's folder with feats.scp, text and
+    utt2spk; Bonito's with chunks.npy; an HDF5 file with one group a clip; or HDF5 or .npz with padded arrays:
+    features [N, T, D], lengths, labels [N, U], label_lengths.
+
+    Nothing is dropped unless asked for: a file without a row, or a row without a file, is an error. What was
+    read how, and how many rows of it were used, is printed.
     """
-    from ctckit.data import import_folder, import_hdf5
+    from ctckit.data import import_bonito, import_folder, import_hdf5, import_padded
+    from ctckit.data.importers import Wishes, is_padded, kind_of_manifest, kind_of_source
     from ctckit.errors import ConfigError
 
-    if source.is_dir():
-        if transcripts is None:
-            raise ConfigError(f"{source} is a folder of features; name its table of transcripts with --transcripts")
-        import_folder(
+    delimiter = None if delimiter is None else _DELIMITERS.get(delimiter, delimiter)
+    if delimiter is not None and delimiter not in _DELIMITERS.values():
+        raise ConfigError(f"--delimiter {delimiter!r} is none of {', '.join(list(_DELIMITERS)[:4])}, space")
+    own = None if kind in _MANIFESTS else kind or kind_of_source(source)
+    if transcripts is None and (own is None and kind != "kaldi"):
+        raise ConfigError(f"{source} is a folder of features; name its table of transcripts with --transcripts")
+    if own in (None, "kaldi") and transcripts is not None:
+        guess = "table" if delimiter else kind_of_manifest(transcripts, id_column, transcript_column)
+        kind = kind or guess
+    kind = kind or own
+    form = kind if kind != "hdf5" else "padded" if is_padded(source) else "groups"
+    for option, (forms, what) in _GOES_WITH.items():
+        given = context.get_parameter_source(option) is not click.core.ParameterSource.DEFAULT
+        if given and form not in forms:
+            raise ConfigError(f"--{option.replace('_', '-')} goes with {what}, and {source} is read as {form}")
+    wishes = Wishes(
+        dtype=dtype,
+        speakers=speakers,
+        signers=signers,
+        skip_missing=skip_missing,
+        skip_unlisted=skip_unlisted,
+        overwrite=force,
+    )
+    done: Imported | None = None
+    if form == "groups":
+        with _opened(source, unit, features_key, transcript_key) as corpus:
+            import_hdf5(corpus, output, dtype=dtype, overwrite=force)
+    elif form == "padded":
+        labels_key = "labels" if transcript_key == "transcript" else transcript_key
+        done = import_padded(
+            source,
+            output,
+            vocabulary=vocabulary,
+            first_label=first_label,
+            features_key=features_key,
+            labels_key=labels_key,
+            unit=unit,
+            **wishes,
+        )
+    elif form == "bonito":
+        done = import_bonito(source, output, unit=unit, **wishes)
+    else:
+        done = import_folder(
             source,
             transcripts,
             output,
+            kind=kind,
             unit=unit or "word",
-            dtype=dtype,
             id_column=id_column,
             transcript_column=transcript_column,
-            overwrite=force,
+            delimiter=delimiter,
+            **wishes,
         )
-    else:
-        if transcripts is not None:
-            raise ConfigError(f"{source} is not a folder; --transcripts goes with a folder of .npy files")
-        with _opened(source, unit, features_key, transcript_key) as corpus:
-            import_hdf5(corpus, output, dtype=dtype, overwrite=force)
     with _opened(output) as corpus:
-        _print_written([(output, corpus)], as_json)
+        if done is not None and not as_json:
+            _print_imported(transcripts or source, done)
+        _print_written([(output, corpus)], as_json, [] if done is None else [done.to_dict()])
 
 
 @data.command(
@@ -381,7 +486,21 @@ def _progress(text: str) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _print_written(written: list[tuple[Path, Corpus]], as_json: bool) -> None:
+def _print_imported(source: Path, done: Imported) -> None:
+    for line in done.said:
+        click.echo(f"{source}: {line}")
+    click.echo(f"{source}: {done.rows} rows, {done.clips} used")
+    if done.missing:
+        ids = ", ".join(done.missing)
+        click.echo(f"{source}: left out {len(done.missing)} rows without features: {ids}")
+    if done.unlisted:
+        # often all of another split, so not each is worth a word
+        ids = ", ".join(done.unlisted[:_SHOWN]) + (", ... (all with --json)" if done.unlisted[_SHOWN:] else "")
+        click.echo(f"{source}: left out {len(done.unlisted)} features without a row: {ids}")
+
+
+def _print_written(written: list[tuple[Path, Corpus]], as_json: bool, more: Sequence[dict[str, Any]] = ()) -> None:
+    """Prints what each file holds; `more` is what JSON says beside it, of each or of none."""
     rows: list[dict[str, Any]] = []
     for path, corpus in written:
         alphabet = corpus.alphabet()
@@ -399,7 +518,8 @@ def _print_written(written: list[tuple[Path, Corpus]], as_json: bool) -> None:
             }
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        told = [{**row, **extra} for row, extra in zip(rows, more or [{}] * len(rows), strict=True)]
+        click.echo(json.dumps(told, indent=2))
         return
     for row in rows:
         click.echo(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ctckit.data.dataset import Corpus, Transcripts, open_corpus
     from ctckit.data.demo import DemoPaths, build_demo
     from ctckit.data.features import FeaturePipeline
-    from ctckit.data.importers import import_folder, import_hdf5
+    from ctckit.data.importers import Imported, import_bonito, import_folder, import_hdf5, import_padded
     from ctckit.data.loader import Loader
     from ctckit.data.schema import Unit
     from ctckit.data.splits import split_corpus
@@ -34,6 +34,7 @@ _HOMES = {
     "CorpusWriter": "writer",
     "DemoPaths": "demo",
     "FeaturePipeline": "features",
+    "Imported": "importers",
     "Infeasible": "targets",
     "Loader": "loader",
     "SyntheticSpec": "synthetic",
@@ -43,8 +44,10 @@ _HOMES = {
     "build_demo": "demo",
     "describe": "statistics",
     "encode_targets": "targets",
+    "import_bonito": "importers",
     "import_folder": "importers",
     "import_hdf5": "importers",
+    "import_padded": "importers",
     "open_corpus": "dataset",
     "simulate": "synthetic",
     "simulate_from_labels": "synthetic",
@@ -59,6 +62,7 @@ __all__ = [
     "CorpusWriter",
     "DemoPaths",
     "FeaturePipeline",
+    "Imported",
     "Infeasible",
     "Loader",
     "SyntheticSpec",
@@ -68,8 +72,10 @@ __all__ = [
     "build_demo",
     "describe",
     "encode_targets",
+    "import_bonito",
     "import_folder",
     "import_hdf5",
+    "import_padded",
     "open_corpus",
     "simulate",
     "simulate_from_labels",

@@ -45,7 +45,7 @@ GOOD = {
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_import_of_a_folder(folder, suffix, encoding):
     output = folder.parent / "out.h5"
-    assert import_folder(folder, table(folder, GOOD[suffix], suffix, encoding), output) == 3
+    assert import_folder(folder, table(folder, GOOD[suffix], suffix, encoding), output).clips == 3
     corpus = open_corpus(output)
     assert corpus.ids == ("sub/c", "a", "b")
     assert corpus.frame_counts.tolist() == [5, 3, 4]
@@ -58,16 +58,16 @@ def test_import_of_a_folder(folder, suffix, encoding):
 @pytest.mark.parametrize(
     ("text", "suffix", "message"),
     [
-        ("id,transcript\na,X\nb,X\n", ".csv", r"sub/c.npy: no row in .*table.csv; add one"),
+        ("id,transcript\na,X\nb,X\n", ".csv", r"sub/c.npy: no row in .*table.csv \(1 are without one\); add one"),
         (
             "id,transcript\na,X\nb,X\nsub/c,X\nd,X\ne,X\n",
             ".csv",
-            r"line 5: clip 'd' has no file .*d.npy \(and 1 more\)",
+            r"line 5: clip 'd' has no file .*d.npy \(2 of 5 rows have no features\)",
         ),
         ("id,transcript\na,X\nb,\nsub/c,X\n", ".csv", "line 3: clip 'b': empty transcript"),
         ("id,transcript\na,X\na,Y\nb,X\nsub/c,X\n", ".csv", "line 3: clip 'a' stands on line 2 already"),
-        ("file_id,transcript\na,X\n", ".csv", "line 2: no column 'id'; there is: file_id, transcript"),
-        ("id,text,orth\na,X,Y\n", ".csv", "line 2: no column 'transcript'; there is: id, text, orth"),
+        ("file_id,transcript\na,X\n", ".csv", "line 1: no column 'id'; there is: file_id, transcript"),
+        ("id,text,orth\na,X,Y\n", ".csv", "line 1: no column 'transcript'; there is: id, text, orth"),
         ("id,transcript\na,X,Y\n", ".csv", "line 2: 3 fields, but the header has 2"),
         ("id,id,transcript\na,b,X\n", ".csv", "line 1: a column name occurs twice"),
         ('id,transcript\na,"X\n', ".csv", "check the quotes"),
@@ -76,7 +76,7 @@ def test_import_of_a_folder(folder, suffix, encoding):
         ("id,transcript\n ,X\n", ".csv", "line 2: the id is empty"),
         ("{\n", ".jsonl", "line 1: not JSON"),
         ("[1]\n", ".jsonl", "line 1: expected an object"),
-        ("", ".xlsx", "unknown kind of table '.xlsx'; use .csv .*, .tsv, .jsonl, .stm"),
+        ("PK\x03", ".xlsx", "is an archive or an Excel workbook; save the table as CSV"),
     ],
 )
 def test_tables_that_do_not_fit(folder, text, suffix, message):
