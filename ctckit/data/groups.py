@@ -93,8 +93,8 @@ def find_clips(
 ) -> FoundClips:
     """Walk an open file for the groups that hold features.
 
-    Groups above clips hold groups alone. Below a clip may be others, as one id may be the beginning of another; what
-    else is there is the clip's own affair, and is counted.
+    Groups above clips hold groups alone. Below a clip may be others, as one id may be the beginning of another;
+    what else is there is the clip's own affair, and is counted.
 
     Args:
         file: open `h5py.File`.

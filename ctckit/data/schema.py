@@ -262,7 +262,8 @@ def _whole_features(features: Any, offsets: npt.NDArray[np.int64], ids: tuple[st
 
 
 def _contents(file: Any, parts: tuple[str, ...], attributes: tuple[str, ...]) -> Contents:
-    groups, datasets = [], []
+    groups: list[str] = []
+    datasets: list[str] = []
 
     def meet(name: str, item: Any) -> None:
         (groups if isinstance(item, h5py.Group) else datasets).append(name)
