@@ -76,8 +76,9 @@ def audit(
 
     Clips without a CTC path by the model's own length map, T/U against the blank share of one-frame spikes,
     the unigram plateau and the loss at the start; vocabularies that differ, rare labels, padding and blanks in
-    transcripts; NaN, constant, integer, unscaled and saturated features; clips that occur twice, within a corpus or
-    across; ids, sentences and speakers that corpora share; what the files hold besides; a model that breaks its contract; the loss that it starts with; learning rates out of range. Options
+    transcripts; NaN, constant, integer, unscaled and saturated features; padding stored as frames; clips that occur
+    twice, within a corpus or across; ids, sentences and speakers that corpora share; what the files hold besides; a
+    model that breaks its contract; the loss that it starts with; learning rates out of range. Options
     are those of `ctckit train`.
 
     With --probe the model of the run to come is trained briefly, from fresh copies: at a learning rate that grows,

@@ -111,6 +111,6 @@ def _refuse_spellings(known: Sequence[str], by: str, corpus: Corpus) -> None:
         shown = " and ".join(map(repr, alike[0]))
         more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
         raise DataError(
-            f"{corpus.path}: {by} is spelt in several ways, {shown}{more}: {difference}; one of them could stand on "
-            "both sides: make them agree"
+            f"{corpus.path}: {by} is spelt in several ways, {shown}{more}: {difference}; one of them could stand "
+            "on both sides: make them agree"
         )
