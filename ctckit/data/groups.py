@@ -109,11 +109,18 @@ def find_clips(
     if not len(file):
         raise DataError(f"{path}: the file is empty, it holds no clips")
     found = FoundClips()
-    seen = {h5py.h5o.get_info(file.id).addr}
-    # what is still to be looked into: path, the group that holds it, its name there, its attributes, the clip above
-    waiting: list[tuple[str, Any, str, int, str]] = [("", file.id, "", 0, "")]
+    seen: set[int] = set()
+    # what is still to be looked into: path, the group that holds it, its name there, what it is, the clip above
+    root = Link("group", h5py.h5o.get_info(file.id).addr)
+    waiting: list[tuple[str, Any, str, Link, str]] = [("", file.id, "", root, "")]
     while waiting:
-        where, holder, name, attributes, clip = waiting.pop()
+        where, holder, name, itself, clip = waiting.pop()
+        # told only here, so that of several names the first on the way is the one that counts
+        if itself.address in seen:
+            found.aliases.append(where)
+            continue
+        seen.add(itself.address)
+        found.groups += bool(where)
         try:
             with reading(f"{path}: group {where or '/'!r}", _DAMAGED):
                 group = h5py.h5g.open(holder, name.encode()) if name else h5py.h5g.open(holder, b"/")
@@ -127,7 +134,7 @@ def find_clips(
         own = _meet(where, links, seen, found)
         is_clip = bool(where) and features_key in links
         if is_clip:
-            found.clips.append(FoundClip(where, links[features_key], attributes, tuple(names)))
+            found.clips.append(FoundClip(where, links[features_key], itself.attributes, tuple(names)))
             clip = where
         elif not where:
             _check_top(file, path, links, features_key)
@@ -136,7 +143,7 @@ def find_clips(
         elif not names or any(link.kind in ("dataset", "type") for link in own.values()):
             refuse(_no_clip(path, where, group, names, features_key))
         else:
-            found.described += bool(attributes)
+            found.described += bool(itself.attributes)
         known = (features_key, transcript_key) if is_clip else ()
         for child, link in links.items():
             lost = link.kind in ("outside", "broken")
@@ -147,7 +154,7 @@ def find_clips(
                 found.besides.append((inside, where, inside.removeprefix(f"{clip}/")))
         below = [(child, link) for child, link in own.items() if link.kind == "group"]
         for child, link in reversed(below):
-            waiting.append((f"{where}/{child}" if where else child, group, child, link.attributes, clip))
+            waiting.append((f"{where}/{child}" if where else child, group, child, link, clip))
     _refuse_splits(found, path)
     return found
 
@@ -161,9 +168,9 @@ def _meet(where: str, links: dict[str, Link], seen: set[int], found: FoundClips)
         if link.target or link.address in seen:
             found.aliases.append(f"{where}/{child}" if where else child)
             continue
-        seen.add(link.address)
         own[child] = link
-        found.groups += link.kind == "group"
+        if link.kind != "group":
+            seen.add(link.address)
         found.datasets += link.kind == "dataset"
     return own
 

@@ -127,7 +127,7 @@ def test_a_soft_link_through_another_file_does_not_open_it(tmp_path: Path) -> No
 )
 def test_splits_are_refused_at_any_depth(tmp_path: Path, clips: tuple[str, ...]) -> None:
     path = write(tmp_path / "a.h5", *clips)
-    with pytest.raises(DataError, match="side by side.*h5copy") as caught:
+    with pytest.raises(DataError, match=r"side by side.*h5copy") as caught:
         open_corpus(path, refused=[])
     groups = [
         next(clip[: clip.index(part) + len(part)] for part in clip.split("/") if len(part) > 2) for clip in clips
@@ -140,7 +140,7 @@ def test_splits_made_of_links_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.h5", "all/a", "all/b")
     changed(path, lambda file: file.create_group("train").__setitem__("a", h5py.SoftLink("/all/a")))
     changed(path, lambda file: file.create_group("dev").__setitem__("b", file["all/b"]))
-    with pytest.raises(DataError, match="dev, train|train, dev"):
+    with pytest.raises(DataError, match=r"dev, train|train, dev"):
         open_corpus(path)
 
 

@@ -88,7 +88,7 @@ def test_a_truncated_chunk_names_the_clip(tmp_path: Path) -> None:
         item = file["bad"].create_dataset("features", shape=(40, 4), dtype="f4", chunks=(40, 4), compression="gzip")
         item.id.write_direct_chunk((0, 0), b"\x78\x9c\x00")
     corpus = open_corpus(path)
-    with pytest.raises(ClipError, match="clip 'bad': cannot be read .*damaged"):
+    with pytest.raises(ClipError, match=r"clip 'bad': cannot be read .*damaged"):
         corpus.features(0)
     corpus.features(1)
 
@@ -160,7 +160,7 @@ def test_packed_rows_never_written_name_the_clip(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         del file["features"]
         file.create_dataset("features", shape=(160, 4), dtype="f4", chunks=(40, 4))[:80] = 1
-    with pytest.raises(DataError, match="2 of 4 chunks are missing.*from clip 'clip2' on"):
+    with pytest.raises(DataError, match=r"2 of 4 chunks are missing.*from clip 'clip2' on"):
         open_corpus(path)
 
 
