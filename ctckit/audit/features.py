@@ -282,8 +282,8 @@ def _padding(prefix: str, found: Survey, corpus: Corpus, model: Model | None) ->
     yield Finding(
         "padding_frames",
         "warning",
-        f"{prefix}{len(ids)} clips begin ({first}) or end ({last}) in {TAIL} or more identical frames, {share:.0f} % of "
-        f"all: {', '.join(ids[:5])}; T/U is {before:.1f} with them and {after:.1f} without, 1 - U/T "
+        f"{prefix}{len(ids)} clips begin ({first}) or end ({last}) in {TAIL} or more identical frames, "
+        f"{share:.0f} % of all: {', '.join(ids[:5])}; T/U is {before:.1f} with them and {after:.1f} without, 1 - U/T "
         f"{100 - 100 / before:.1f} % and {100 - 100 / max(after, 1e-9):.1f} %{path}",
         {
             "clips": len(ids),
@@ -295,8 +295,8 @@ def _padding(prefix: str, found: Survey, corpus: Corpus, model: Model | None) ->
             "infeasible_without": hidden,
             "ids": ", ".join(ids[:IDS]),
         },
-        "cut clips at their own length if that is padding: it counts in T/U and 1 - U/T, and clips without a CTC path "
-        "hide behind it",
+        "cut clips at their own length if that is padding: it counts in T/U and 1 - U/T, and clips without a "
+        "CTC path hide behind it",
         f"{SOURCE} (padding)",
     )
 
@@ -338,7 +338,8 @@ def _leaks(
         yield Finding(
             "duplicates_across_splits",
             "error",
-            f"{name}: {clips} clips are in {other_name} too: {corpus.ids[here]!r} is {other_corpus.ids[there]!r} there",
+            f"{name}: {clips} clips are in {other_name} too: "
+            f"{corpus.ids[here]!r} is {other_corpus.ids[there]!r} there",
             {
                 "clips": clips,
                 "share": 100.0 * clips / found.clips,

@@ -86,7 +86,8 @@ def _blank_like(prefix: str, counts: Counter[str]) -> Iterator[Finding]:
         yield Finding(
             "blank_like_label",
             "warning",
-            f"{prefix}{_listed(found)} stands in transcripts as a label ({sum(counts[label] for label in found)} times)",
+            f"{prefix}{_listed(found)} stands in transcripts as a label "
+            f"({sum(counts[label] for label in found)} times)",
             {"labels": len(found), "tokens": sum(counts[label] for label in found)},
             "remove it where it means blank or padding: ctckit adds its own blank, class 0",
             f"{SOURCE} (padding with the blank id)",

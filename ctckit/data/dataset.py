@@ -301,8 +301,8 @@ class GroupedCorpus(Corpus):
         raise ClipError(
             str(self.path),
             one.clip_id,
-            f"features are {one.width} wide, but those of {read[0].clip_id!r} are {self.feature_size}; all clips of "
-            f"a corpus need the same width{turned}",
+            f"features are {one.width} wide, but those of {read[0].clip_id!r} are {self.feature_size}; all clips "
+            f"of a corpus need the same width{turned}",
         )
 
     def transcript(self, index: int) -> tuple[str, ...]:
