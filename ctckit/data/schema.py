@@ -166,7 +166,12 @@ def read_index(file: Any, path: Path) -> PackedIndex:
     if unit not in get_args(Unit):
         raise DataError(f"{path}: unknown unit {unit!r}; a corpus file says 'word' or 'character'")
     features = _part(file, "features", path)
-    if features.shape is None or features.ndim != 2 or features.dtype not in (np.float16, np.float32):
+    if (
+        features.shape is None
+        or features.ndim != 2
+        or features.dtype not in (np.float16, np.float32)
+        or not features.size
+    ):
         raise DataError(f"{path}: damaged corpus file, features are {describe_item(features)}; write it again")
     ids = _texts(file, "ids", path)
     offsets = _offsets(file, len(ids), len(features), path, "offsets", ids, "frames")
@@ -178,7 +183,10 @@ def read_index(file: Any, path: Path) -> PackedIndex:
     tokens = _texts(file, "alphabet", path)
     if not tokens or tokens[BLANK] != BLANK_TOKEN:
         raise DataError(f"{path}: the alphabet must begin with {BLANK_TOKEN!r}, class {BLANK}; write it again")
-    alphabet = Alphabet(tokens[BLANK + 1 :])
+    try:
+        alphabet = Alphabet(tokens[BLANK + 1 :])
+    except DataError as error:
+        raise DataError(f"{path}: {error}; write it again") from None
     bad = np.flatnonzero((targets <= BLANK) | (targets >= len(alphabet)))
     if len(bad):
         clip = ids[int(np.searchsorted(target_offsets, bad[0], side="right")) - 1]

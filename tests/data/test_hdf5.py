@@ -173,3 +173,16 @@ def test_what_a_packed_file_holds_besides(tmp_path: Path) -> None:
     contents = open_corpus(path).contents
     assert (contents.datasets, contents.used_datasets) == (7, 6)
     assert contents.besides == {"extra": 1, "attribute 'odd'": 1}
+
+
+def test_a_damaged_alphabet_and_features_without_columns_name_the_file(tmp_path: Path) -> None:
+    path = packed(tmp_path / "p.h5")
+    with h5py.File(path, "a") as file:
+        file["alphabet"][2] = "a"
+    with pytest.raises(DataError, match=r"p\.h5: label 'a' occurs twice"):
+        open_corpus(path)
+    with h5py.File(path, "a") as file:
+        del file["features"]
+        file["features"] = np.ones((160, 0), np.float32)
+    with pytest.raises(DataError, match=r"features are float32 \[160, 0\]"):
+        open_corpus(path)
