@@ -282,8 +282,8 @@ def _padding(prefix: str, found: Survey, corpus: Corpus, model: Model | None) ->
     yield Finding(
         "padding_frames",
         "warning",
-        f"{prefix}{len(ids)} clips begin ({first}) or end ({last}) in {TAIL} or more "
-        f"identical frames, {share:.0f} % of all: {', '.join(ids[:5])}; T/U is {before:.1f} with them and {after:.1f} without, "
+        f"{prefix}{len(ids)} clips begin ({first}) or end ({last}) in {TAIL} or more identical frames, "
+        f"{share:.0f} % of all: {', '.join(ids[:5])}; T/U is {before:.1f} with them and {after:.1f} without, "
         f"1 - U/T {100 - 100 / before:.1f} % and {100 - 100 / max(after, 1e-9):.1f} %{path}",
         {
             "clips": len(ids),

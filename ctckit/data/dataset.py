@@ -22,7 +22,6 @@ from ctckit.data.groups import FoundClip, find_clips
 from ctckit.data.hdf5 import (
     FAULTS,
     describe_item,
-    follow,
     open_file,
     plain_numbers,
     reading,
@@ -473,7 +472,7 @@ class _GroupReader:
         self, clip: FoundClip, group: Any, values: Mapping[str, Any], addresses: list[int], besides: list[str]
     ) -> tuple[str, ...] | None:
         key = self._transcript_key
-        link = follow(group.id, key) if key in clip.names else None
+        link = clip.transcript
         if key in values:
             value = values[key]
             if link is not None:

@@ -32,12 +32,14 @@ class FoundClip:
     Attributes:
         clip_id: its path in the file.
         features: what the features' name stands for.
+        transcript: what the transcript's name stands for; None where no name in the group is that.
         attributes: how many the group has.
         names: all in the group.
     """
 
     clip_id: str
     features: Link
+    transcript: Link | None
     attributes: int
     names: tuple[str, ...]
 
@@ -134,7 +136,9 @@ def find_clips(
         own = _meet(where, links, seen, found)
         is_clip = bool(where) and features_key in links
         if is_clip:
-            found.clips.append(FoundClip(where, links[features_key], itself.attributes, tuple(names)))
+            found.clips.append(
+                FoundClip(where, links[features_key], links.get(transcript_key), itself.attributes, tuple(names))
+            )
             clip = where
         elif not where:
             _check_top(file, path, links, features_key)
