@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from ctckit.data.alphabet import BLANK_TOKEN, Alphabet
 from ctckit.data.contents import Contents
-from ctckit.data.hdf5 import describe_item, first_missing_row, follow, plain_numbers, reading, require_whole
+from ctckit.data.hdf5 import describe_item, first_missing_row, follow, reading, require_whole
 from ctckit.errors import DataError
 from ctckit.types import BLANK
 
