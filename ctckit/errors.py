@@ -5,6 +5,7 @@ Messages are one line and answer three questions: what is wrong, where (file, cl
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class CtckitError(Exception):
@@ -23,6 +24,24 @@ class DataError(CtckitError):
     """A corpus, clip, transcript or feature array cannot be used."""
 
     exit_code = 3
+
+
+class ClipError(DataError):
+    """One clip of a corpus cannot be used.
+
+    Attributes:
+        clip_id: the clip.
+        reasons: all that is wrong with it, each with what to do.
+    """
+
+    def __init__(self, where: str, clip_id: str, *reasons: str) -> None:
+        super().__init__(f"{where}: clip {clip_id!r}: {'; also: '.join(reasons)}")
+        self.clip_id = clip_id
+        self.reasons = reasons
+        self._where = where
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, ...]]:
+        return type(self), (self._where, self.clip_id, *self.reasons)
 
 
 class PluginError(CtckitError):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ctckit.audit.features import Progress, check_features
 from ctckit.audit.initial_loss import check_initial_loss
 from ctckit.audit.labels import check_labels
 from ctckit.audit.lengths import check_lengths
 from ctckit.audit.model import check_learning_rates, check_model
+from ctckit.audit.overlap import check_overlap
 from ctckit.audit.subject import Subject
-from ctckit.data import encode_targets
+from ctckit.data import Corpus, encode_targets
 from ctckit.types import GRAVITY, Finding, Severity
 
 
@@ -32,9 +33,52 @@ def full_audit(
 
     def run() -> Iterator[Finding]:
         yield from _without_features(subject, losses=True)
-        yield from check_features(subject.corpora, subject.pipeline.normalize, clips=clips, progress=progress)
+        yield from check_contents(subject.corpora)
+        yield from check_features(
+            subject.corpora, subject.pipeline.normalize, model=subject.model, clips=clips, progress=progress
+        )
 
     return by_gravity(run())
+
+
+def readable_audit(
+    corpora: Mapping[str, Corpus], *, clips: int | None = None, progress: Progress | None = None
+) -> tuple[Finding, ...]:
+    """What can be said of corpora where there is none to train on, so that one bad file hides no other.
+
+    Args:
+        corpora: those that could be opened.
+        clips: as `full_audit` has it.
+        progress: as `full_audit` has it.
+    """
+
+    def run() -> Iterator[Finding]:
+        yield from check_overlap(corpora)
+        yield from check_contents(corpora)
+        yield from check_features(corpora, "corpus", clips=clips, progress=progress)
+
+    return by_gravity(run())
+
+
+def check_contents(corpora: Mapping[str, Corpus]) -> Iterator[Finding]:
+    """Say what each file holds, and how much of it is used."""
+    for name, corpus in corpora.items():
+        contents = corpus.contents
+        yield Finding(
+            "file_contents",
+            "info",
+            f"{name}: {contents}",
+            {
+                "groups": contents.groups,
+                "datasets": contents.datasets,
+                "used_groups": contents.used_groups,
+                "used_datasets": contents.used_datasets,
+                "aliases": contents.aliases,
+                "besides": ", ".join(contents.besides),
+            },
+            "",
+            "docs/founding-document.md C5",
+        )
 
 
 def by_gravity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -61,6 +105,7 @@ def _without_features(subject: Subject, *, losses: bool) -> Iterator[Finding]:
             "docs/founding-document.md C5",
         )
     yield from check_labels(subject.corpora, subject.alphabet)
+    yield from check_overlap(subject.corpora)
     for name, corpus in fitting.items():
         targets = encode_targets(corpus, subject.alphabet, leave_out_unknown=name != "train")
         grave: Severity = "error" if name == "train" and subject.infeasible == "error" else "warning"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import combinations, pairwise
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from ctckit.audit.refusals import by_kind
 from ctckit.data import Corpus
-from ctckit.errors import DataError
+from ctckit.errors import ClipError, DataError
+from ctckit.interfaces import Model
 from ctckit.types import Finding
 
 SOURCE = "docs/founding-document.md C5"
@@ -22,10 +26,10 @@ HALF_MAX = 6e4
 """Magnitude at which a float16 is about to overflow."""
 
 TAIL = 5
-"""Equal frames at the end of a clip from which on they may be padding."""
+"""Equal frames at an end of a clip from which on they may be padding."""
 
 TAIL_SHARE = 5.0
-"""Per cent of all frames in such tails from which on they matter."""
+"""Per cent of all frames at such ends from which on they matter."""
 
 IDS = 20
 
@@ -46,9 +50,11 @@ class Survey:
         high: largest value.
         whole: whether all values are whole numbers.
         frozen: ids of clips in which no column ever changes.
-        tails: ids of clips that end in `TAIL` equal frames or more, frozen ones aside.
-        tail_frames: frames in these tails.
-        refused: clips that cannot be used, with the reason.
+        padded: of clips that begin or end in `TAIL` equal frames or more, frozen ones aside: how many these are, by
+            the number of the clip.
+        sides: clips that begin, and that end so.
+        indices: numbers of the clips read.
+        refused: what is wrong with clips that cannot be used.
         digests: clip numbers by a hash of their features.
     """
 
@@ -60,9 +66,10 @@ class Survey:
     high: float = -np.inf
     whole: bool = True
     frozen: list[str] = field(default_factory=list)
-    tails: list[str] = field(default_factory=list)
-    tail_frames: int = 0
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    padded: dict[int, int] = field(default_factory=dict)
+    sides: list[int] = field(default_factory=lambda: [0, 0])
+    indices: list[int] = field(default_factory=list)
+    refused: list[DataError] = field(default_factory=list)
     digests: dict[bytes, list[int]] = field(default_factory=dict)
     sums: npt.NDArray[np.float64] = field(init=False)
     squares: npt.NDArray[np.float64] = field(init=False)
@@ -77,11 +84,10 @@ class Survey:
         if len(features_TF) > 1 and bool((low == high).all()):
             self.frozen.append(clip_id)
         else:
-            changes = np.flatnonzero((features_TF != features_TF[-1]).any(axis=1))
-            tail = len(features_TF) - 1 - int(changes[-1]) if len(changes) else 1
-            if tail >= TAIL:
-                self.tails.append(clip_id)
-                self.tail_frames += tail
+            ends = (_equal_frames(features_TF), _equal_frames(features_TF[::-1]))
+            if max(ends) >= TAIL:
+                self.padded[index] = sum(frames for frames in ends if frames >= TAIL)
+                self.sides = [seen + (frames >= TAIL) for seen, frames in zip(self.sides, ends, strict=True)]
         self.low, self.high = min(self.low, float(low.min())), max(self.high, float(high.max()))
         self.whole = self.whole and bool((features_TF == np.rint(features_TF)).all())
         wide = features_TF.astype(np.float64)
@@ -91,6 +97,7 @@ class Survey:
         self.sums += wide.sum(axis=0)
         self.squares += np.einsum("tf,tf->f", wide, wide)
         self.frames += len(features_TF)
+        self.indices.append(index)
         self.clips += 1
         digest = hashlib.blake2b(digest_size=16)
         digest.update(np.ascontiguousarray(features_TF).data)
@@ -109,6 +116,12 @@ class Survey:
         return np.maximum(self.squares / self.frames - (self.sums / self.frames) ** 2, 0.0)
 
 
+def _equal_frames(features_TF: npt.NDArray[np.float32]) -> int:
+    """Frames at the beginning that equal the first, itself included."""
+    changes = (features_TF != features_TF[0]).any(axis=1)
+    return int(changes.argmax()) if changes.any() else len(features_TF)
+
+
 def survey(corpus: Corpus, *, clips: int | None = None, progress: Progress | None = None) -> Survey:
     """Read the features of a corpus once, in memory that does not grow with them.
 
@@ -123,7 +136,7 @@ def survey(corpus: Corpus, *, clips: int | None = None, progress: Progress | Non
         try:
             found.add(index, corpus.ids[index], corpus.features(index))
         except DataError as error:
-            found.refused.append((corpus.ids[index], str(error)))
+            found.refused.append(error)
         if progress is not None:
             progress(done, take)
     corpus.close()
@@ -134,14 +147,16 @@ def check_features(
     corpora: Mapping[str, Corpus],
     normalize: str,
     *,
+    model: Model | None = None,
     clips: int | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Finding]:
-    """Check the features of ``train`` and of the other corpora against it.
+    """Check the features of every corpus, and of each against those before it.
 
     Args:
-        corpora: by name; ``train`` first.
+        corpora: by name; ``train`` first, as far as it is there.
         normalize: what the feature pipeline does.
+        model: whose ``output_lengths`` counts where padding is taken off; None counts frames as they are stored.
         clips: clips to read of each, None for all.
         progress: told clips done and clips in all of each corpus.
     """
@@ -150,23 +165,26 @@ def check_features(
         surveys[name] = found = survey(corpus, clips=clips, progress=progress)
         prefix = "" if name == "train" else f"{name}: "
         if found.refused:
-            yield _refused(prefix, found)
+            yield _refused(prefix, corpus, found)
         if found.clips:
             yield from _values(prefix, found, corpus, normalize)
+            yield from _padding(prefix, found, corpus, model)
             yield from _repeated(prefix, found, corpus)
-    for name, found in surveys.items():
-        if name != "train" and found.clips and surveys["train"].clips:
-            yield from _leaks(name, found, corpora[name], surveys["train"], corpora["train"])
-            if found.columns == surveys["train"].columns:
-                yield from _differs(name, found, surveys["train"])
+    for (other_name, other), (name, found) in combinations(surveys.items(), 2):
+        yield from _leaks(name, found, corpora[name], other_name, other, corpora[other_name])
+        if other_name == "train" and found.clips and other.clips and found.columns == other.columns:
+            yield from _differs(name, found, other)
 
 
-def _refused(prefix: str, found: Survey) -> Finding:
+def _refused(prefix: str, corpus: Corpus, found: Survey) -> Finding:
     return Finding(
         "features_refused",
         "error",
-        f"{prefix}{len(found.refused)} clips cannot be used: {found.refused[0][1]}",
-        {"clips": len(found.refused), "ids": ", ".join(clip for clip, _ in found.refused[:IDS])},
+        f"{prefix}{corpus.path}: {len(found.refused)} clips cannot be used: {'; '.join(by_kind(found.refused))}",
+        {
+            "clips": len(found.refused),
+            "ids": ", ".join(error.clip_id for error in found.refused[:IDS] if isinstance(error, ClipError)),
+        },
         "one NaN makes every weight NaN; extract these clips again or leave them out",
         SOURCE,
     )
@@ -202,18 +220,6 @@ def _values(prefix: str, found: Survey, corpus: Corpus, normalize: str) -> Itera
             {"clips": len(found.frozen), "ids": ", ".join(found.frozen[:IDS])},
             "their labels cannot be told from their frames; look at these clips",
             SOURCE,
-        )
-    share = 100.0 * found.tail_frames / found.frames
-    if share >= TAIL_SHARE:
-        yield Finding(
-            "padding_frames",
-            "warning",
-            f"{prefix}{len(found.tails)} clips end in {TAIL} or more identical frames, {share:.0f} % of all: "
-            f"{', '.join(found.tails[:5])}",
-            {"clips": len(found.tails), "share": share, "ids": ", ".join(found.tails[:IDS])},
-            "cut clips at their own length if that is padding: it counts in T/U and 1 - U/T, and clips without a "
-            "CTC path hide behind it",
-            f"{SOURCE} (padding)",
         )
     rows = set(corpus.frame_counts.tolist())
     if len(rows) == 1 and found.clips > 1 and 2 * next(iter(rows)) < found.columns and next(iter(rows)) > 1:
@@ -256,6 +262,45 @@ def _values(prefix: str, found: Survey, corpus: Corpus, normalize: str) -> Itera
         )
 
 
+def _padding(prefix: str, found: Survey, corpus: Corpus, model: Model | None) -> Iterator[Finding]:
+    padding = sum(found.padded.values())
+    share = 100.0 * padding / found.frames
+    if share < TAIL_SHARE:
+        return
+    stored = corpus.frame_counts[found.indices]
+    without = stored - np.array([found.padded.get(index, 0) for index in found.indices])
+    if model is not None:
+        stored, without = (model.output_lengths(torch.from_numpy(frames)).numpy() for frames in (stored, without))
+    texts = [corpus.transcript(index) for index in found.indices]
+    lengths = np.array([len(text) for text in texts])
+    needed = lengths + [sum(a == b for a, b in pairwise(text)) for text in texts]
+    before, after = (float(frames.sum() / lengths.sum()) for frames in (stored, without))
+    hidden = int(((without < needed) & (stored >= needed)).sum())
+    path = f"; {hidden} clips have a CTC path only through it" if hidden else ""
+    first, last = found.sides
+    ids = [corpus.ids[index] for index in found.padded]
+    yield Finding(
+        "padding_frames",
+        "warning",
+        f"{prefix}{len(ids)} clips begin ({first}) or end ({last}) in {TAIL} or more identical frames, "
+        f"{share:.0f} % of all: {', '.join(ids[:5])}; T/U is {before:.1f} with them and {after:.1f} without, "
+        f"1 - U/T {100 - 100 / before:.1f} % and {100 - 100 / max(after, 1e-9):.1f} %{path}",
+        {
+            "clips": len(ids),
+            "begin": first,
+            "end": last,
+            "share": share,
+            "frames_per_label": before,
+            "frames_per_label_without": after,
+            "infeasible_without": hidden,
+            "ids": ", ".join(ids[:IDS]),
+        },
+        "cut clips at their own length if that is padding: it counts in T/U and 1 - U/T, and clips without a "
+        "CTC path hide behind it",
+        f"{SOURCE} (padding)",
+    )
+
+
 def _repeated(prefix: str, found: Survey, corpus: Corpus) -> Iterator[Finding]:
     groups = [indices for indices in found.digests.values() if len(indices) > 1]
     contrary = [group for group in groups if len({corpus.transcript(index) for index in group}) > 1]
@@ -283,16 +328,24 @@ def _repeated(prefix: str, found: Survey, corpus: Corpus) -> Iterator[Finding]:
         )
 
 
-def _leaks(name: str, found: Survey, corpus: Corpus, train: Survey, train_corpus: Corpus) -> Iterator[Finding]:
-    common = [digest for digest in found.digests if digest in train.digests]
+def _leaks(
+    name: str, found: Survey, corpus: Corpus, other_name: str, other: Survey, other_corpus: Corpus
+) -> Iterator[Finding]:
+    common = [digest for digest in found.digests if digest in other.digests]
     if common:
-        there, here = train.digests[common[0]][0], found.digests[common[0]][0]
-        clips = sum(len(found.digests[digest]) for digest in common)
+        there, here = other.digests[common[0]][0], found.digests[common[0]][0]
+        clips, back = (sum(len(one.digests[digest]) for digest in common) for one in (found, other))
         yield Finding(
             "duplicates_across_splits",
             "error",
-            f"{name}: {clips} clips are in train too: {corpus.ids[here]!r} is {train_corpus.ids[there]!r} there",
-            {"clips": clips, "share": 100.0 * clips / found.clips},
+            f"{name}: {clips} clips are in {other_name} too: "
+            f"{corpus.ids[here]!r} is {other_corpus.ids[there]!r} there",
+            {
+                "clips": clips,
+                "share": 100.0 * clips / found.clips,
+                "reverse_share": 100.0 * back / other.clips,
+                "with": other_name,
+            },
             f"take them out of one side: scores on {name} would be those of memory",
             "docs/founding-document.md 5.2 (data leakage)",
         )

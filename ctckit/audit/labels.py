@@ -38,12 +38,14 @@ def check_labels(corpora: Mapping[str, Corpus], alphabet: Alphabet) -> Iterator[
     counts = label_counts(train)
     yield from _tail(counts)
     yield from _unused(counts, alphabet)
-    yield from _blank_like(counts)
-    yield from _padding(train)
     for name, corpus in corpora.items():
+        prefix = "" if name == "train" else f"{name}: "
+        own = counts if name == "train" else label_counts(corpus)
+        yield from _blank_like(prefix, own)
+        yield from _padding(prefix, corpus)
         yield from _list_syntax(name, corpus)
-    yield from _all_alike(train)
-    yield from _case_within(counts)
+        yield from _all_alike(prefix, corpus)
+        yield from _forms_within(name, prefix, own)
     for name, corpus in corpora.items():
         if name != "train":
             yield from _against_train(name, corpus, train, counts, alphabet)
@@ -78,20 +80,21 @@ def _unused(counts: Counter[str], alphabet: Alphabet) -> Iterator[Finding]:
         )
 
 
-def _blank_like(counts: Counter[str]) -> Iterator[Finding]:
+def _blank_like(prefix: str, counts: Counter[str]) -> Iterator[Finding]:
     found = [label for label in counts if label.lower() in BLANK_LIKE | {BLANK_TOKEN}]
     if found:
         yield Finding(
             "blank_like_label",
             "warning",
-            f"{_listed(found)} stands in transcripts as a label ({sum(counts[label] for label in found)} times)",
+            f"{prefix}{_listed(found)} stands in transcripts as a label "
+            f"({sum(counts[label] for label in found)} times)",
             {"labels": len(found), "tokens": sum(counts[label] for label in found)},
             "remove it where it means blank or padding: ctckit adds its own blank, class 0",
             f"{SOURCE} (padding with the blank id)",
         )
 
 
-def _padding(corpus: Corpus) -> Iterator[Finding]:
+def _padding(prefix: str, corpus: Corpus) -> Iterator[Finding]:
     """A label that ends many clips in runs is padding that was stored as a transcript."""
     ends: Counter[str] = Counter()
     for index in range(len(corpus)):
@@ -104,7 +107,7 @@ def _padding(corpus: Corpus) -> Iterator[Finding]:
             yield Finding(
                 "padding_in_transcripts",
                 "warning",
-                f"{clips} clips ({share:.0f} %) end in a run of {label!r}",
+                f"{prefix}{clips} clips ({share:.0f} %) end in a run of {label!r}",
                 {"label": label, "clips": clips, "share": share},
                 "cut transcripts at their own length if that is padding",
                 f"{SOURCE} (padding)",
@@ -126,20 +129,20 @@ def _list_syntax(name: str, corpus: Corpus) -> Iterator[Finding]:
         )
 
 
-def _all_alike(corpus: Corpus) -> Iterator[Finding]:
+def _all_alike(prefix: str, corpus: Corpus) -> Iterator[Finding]:
     first = corpus.transcript(0)
     if len(corpus) > 1 and all(corpus.transcript(index) == first for index in range(1, len(corpus))):
         yield Finding(
             "transcripts_alike",
             "error",
-            f"all {len(corpus)} clips have the same transcript",
+            f"{prefix}all {len(corpus)} clips have the same transcript",
             {"clips": len(corpus)},
             "there is nothing to tell apart; check how transcripts were matched to clips",
             SOURCE,
         )
 
 
-def _case_within(counts: Counter[str]) -> Iterator[Finding]:
+def _forms_within(name: str, prefix: str, counts: Counter[str]) -> Iterator[Finding]:
     alike = written_alike(counts)
     other = [labels for labels in alike if len({label.casefold() for label in labels}) > 1]
     if other:
@@ -147,7 +150,7 @@ def _case_within(counts: Counter[str]) -> Iterator[Finding]:
         yield Finding(
             "forms_in_train",
             "warning",
-            f"{len(other)} labels of train are written in several ways that look alike: "
+            f"{prefix}{len(other)} labels of {name} are written in several ways that look alike: "
             f"{_listed([' / '.join(labels) for labels in other])}: {difference}",
             {"labels": len(other)},
             "write each in one way: one Unicode form (NFC), without invisible characters",
@@ -159,7 +162,7 @@ def _case_within(counts: Counter[str]) -> Iterator[Finding]:
         yield Finding(
             "case_in_train",
             "warning",
-            f"{len(double)} labels of train occur in spellings that differ by case alone: "
+            f"{prefix}{len(double)} labels of {name} occur in spellings that differ by case alone: "
             f"{_listed([' / '.join(labels) for labels in double])}",
             {"labels": len(double)},
             "make them agree, unless case carries meaning",
@@ -215,16 +218,6 @@ def _against_train(
             if stops
             else "no model can emit them: a floor under the error rate",
             f"{SOURCE} (vocabulary mismatch)",
-        )
-    shared = set(corpus.ids) & set(train.ids)
-    if shared:
-        yield Finding(
-            "shared_ids",
-            "warning",
-            f"{name}: {len(shared)} clip ids are those of train too: {_listed(sorted(shared))}",
-            {"clips": len(shared)},
-            "the same clips on both sides make scores worthless; the features tell whether they are",
-            SOURCE,
         )
 
 

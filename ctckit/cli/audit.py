@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path)
 
-REFUSALS = 5
-"""Clips that cannot be used, of which a finding says what is wrong."""
-
 
 @click.command(
     epilog=examples(
@@ -79,8 +76,9 @@ def audit(
 
     Clips without a CTC path by the model's own length map, T/U against the blank share of one-frame spikes,
     the unigram plateau and the loss at the start; vocabularies that differ, rare labels, padding and blanks in
-    transcripts; NaN, constant, integer, unscaled and saturated features; clips that occur twice, within a corpus or
-    across; a model that breaks its contract; the loss that it starts with; learning rates out of range. Options
+    transcripts; NaN, constant, integer, unscaled and saturated features; padding stored as frames; clips that occur
+    twice, within a corpus or across; ids, sentences and speakers that corpora share; what the files hold besides; a
+    model that breaks its contract; the loss that it starts with; learning rates out of range. Options
     are those of `ctckit train`.
 
     With --probe the model of the run to come is trained briefly, from fresh copies: at a learning rate that grows,
@@ -140,7 +138,7 @@ def run_audit(
     from rich.progress import Progress as Bar
 
     from ctckit.audit.bench import probe
-    from ctckit.audit.checks import by_gravity, full_audit
+    from ctckit.audit.checks import by_gravity, full_audit, readable_audit
     from ctckit.audit.subject import audit_subject
     from ctckit.components import build_components
     from ctckit.data import open_corpus
@@ -176,18 +174,21 @@ def run_audit(
                     refuse(name, error)
             if without:
                 refused.append(_refused_clips(name, path, without, len(corpora.get(name, ()))))
-        if "train" not in corpora:
-            return tuple(refused)
-        try:
-            subject = audit_subject(config, registry, components, corpora)
-        except DataError as error:
-            refuse("train", error)
-            return tuple(refused)
+        subject = None
+        if "train" in corpora:
+            try:
+                subject = audit_subject(config, registry, components, corpora)
+            except DataError as error:
+                refuse("train", error)
         bar = stack.enter_context(Bar(console=console, transient=True))
         task = bar.add_task("reading features", total=None)
-        found = full_audit(
-            subject, clips=clips, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if subject is None:
+            return (*refused, *readable_audit(corpora, clips=clips, progress=show))
+        found = full_audit(subject, clips=clips, progress=show)
         if probing is not None:
 
             def begin(name: str) -> None:
@@ -207,15 +208,14 @@ def run_audit(
 
 
 def _refused_clips(name: str, path: Path, errors: Sequence[DataError], left: int) -> Finding:
+    from ctckit.audit.refusals import by_kind
     from ctckit.types import Finding
 
-    shown = "; ".join(str(error).removeprefix(f"{path}: ") for error in errors[:REFUSALS])
-    more = f"; and {len(errors) - REFUSALS} more" if len(errors) > REFUSALS else ""
     return Finding(
         "clips_refused",
         "error",
         f"{path}: {len(errors)} of {len(errors) + left} clips cannot be trained on, what follows leaves them out: "
-        f"{shown}{more}",
+        f"{'; '.join(by_kind(errors))}",
         {"corpus": name, "clips": len(errors)},
         "mend these clips or take them out of the file; training refuses it as it is",
         "docs/founding-document.md C5",

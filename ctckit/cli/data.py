@@ -548,6 +548,7 @@ def _print_statistics(statistics: dict[str, CorpusStatistics], missing: dict[str
             console.print(
                 Text(f"{name}: the features are SIMULATED; say so wherever you quote a figure"), soft_wrap=True
             )
+        console.print(Text(f"{name}: {one.contents}"), soft_wrap=True)
         _print_infeasible(console, name, one)
     for name, gap in missing.items():
         if gap.tokens:

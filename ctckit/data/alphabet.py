@@ -140,10 +140,10 @@ def near_misses(tokens: Iterable[str], labels: Iterable[str]) -> dict[str, tuple
     known = set(labels)
     by_form: dict[str, str] = {}
     for label in sorted(known):
-        by_form.setdefault(_form(label), label)
+        by_form.setdefault(form_of(label), label)
     found = {}
     for token in tokens:
-        twin = by_form.get(_form(token))
+        twin = by_form.get(form_of(token))
         if token not in known and twin is not None:
             found[token] = (twin, _difference(token, twin))
     return found
@@ -153,11 +153,11 @@ def written_alike(labels: Iterable[str]) -> list[list[str]]:
     """Group labels that differ only in how they are written; groups of one are left out, the largest come first."""
     groups: dict[str, list[str]] = {}
     for label in sorted(labels):
-        groups.setdefault(_form(label), []).append(label)
+        groups.setdefault(form_of(label), []).append(label)
     return sorted((group for group in groups.values() if len(group) > 1), key=len, reverse=True)
 
 
-def _form(token: str) -> str:
+def form_of(token: str) -> str:
     """What is left of a token once case, composition, width and invisible characters are taken away."""
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", token).casefold())
     return "".join(character for character in plain if unicodedata.category(character) != "Cf").strip()
@@ -166,6 +166,8 @@ def _form(token: str) -> str:
 def _difference(token: str, twin: str) -> str:
     if token.casefold() == twin.casefold():
         return "upper and lower case differ"
+    if token.strip() == twin.strip():
+        return "white space around it differs"
     if unicodedata.normalize("NFC", token) == unicodedata.normalize("NFC", twin):
         return "the same characters in another Unicode form (NFC, NFD)"
     invisible = sorted({f"U+{ord(c):04X}" for c in token + twin if unicodedata.category(c) == "Cf"})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -15,14 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from ctckit.data.alphabet import BLANK_TOKEN, Alphabet
-from ctckit.data.schema import FORMAT, PackedIndex, Unit, is_packed, read_index, text_of
-from ctckit.errors import DataError
+from ctckit.data.contents import Contents
+from ctckit.data.groups import FoundClip, find_clips
+from ctckit.data.hdf5 import (
+    FAULTS,
+    describe_item,
+    open_file,
+    plain_numbers,
+    reading,
+    reason_of,
+    require_whole,
+)
+from ctckit.data.schema import PackedIndex, Unit, attribute_text, is_packed, read_index, text_of
+from ctckit.errors import ClipError, DataError
 
 Transcripts = Literal["needed", "any", "optional"]
 """What `open_corpus` asks of the transcript of each clip."""
-
-SPLITS = frozenset({"train", "dev", "val", "valid", "validation", "test", "eval"})
-"""Names by which people put the splits of a corpus into one file."""
 
 _FINGERPRINT_CLIPS = 8
 
@@ -46,6 +56,7 @@ class Corpus(ABC):
         attribute_names: names that `attribute` knows.
         simulated: whether the file says that its features are simulated.
         notes: free text that the file says about itself.
+        contents: groups and datasets of the file, seen against used.
     """
 
     path: Path
@@ -57,6 +68,7 @@ class Corpus(ABC):
     attribute_names: tuple[str, ...]
     simulated: bool
     notes: Mapping[str, str]
+    contents: Contents
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,9 +108,10 @@ class Corpus(ABC):
         if not np.isfinite(out).all():
             frame, column = (int(place) for place in np.argwhere(~np.isfinite(out))[0])
             kind = "NaN" if np.isnan(out[frame, column]) else "infinite"
-            raise DataError(
-                f"{self.path}: clip {self.ids[index]!r}: {kind} feature at frame {frame}, column {column}; "
-                "extract the clip again or leave it out"
+            raise ClipError(
+                str(self.path),
+                self.ids[index],
+                f"{kind} feature at frame {frame}, column {column}; extract the clip again or leave it out",
             )
         return out
 
@@ -160,23 +173,25 @@ class Corpus(ABC):
     def _stored(self, index: int) -> npt.NDArray[Any]:
         try:
             stored = self._read(self._file(), index)
-        except (OSError, KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(
-                f"{self.path}: clip {self.ids[index]!r} cannot be read ({reason}); the file is damaged or "
-                "has changed since it was opened"
+        except FAULTS as error:
+            raise ClipError(
+                str(self.path),
+                self.ids[index],
+                f"cannot be read ({reason_of(error)}); the file is damaged or has changed since it was opened",
             ) from error
         if stored.shape != (self.frame_counts[index], self.feature_size):
-            raise DataError(
-                f"{self.path}: clip {self.ids[index]!r}: features have shape {list(stored.shape)}, expected "
-                f"[{self.frame_counts[index]}, {self.feature_size}]; the file has changed since it was opened"
+            raise ClipError(
+                str(self.path),
+                self.ids[index],
+                f"features have shape {list(stored.shape)}, expected [{self.frame_counts[index]}, "
+                f"{self.feature_size}]; the file has changed since it was opened",
             )
         return stored
 
     def _file(self) -> Any:
         # A handle from before a fork belongs to the parent: it is dropped here, never closed.
         if self._handle is None or self._handle_process != os.getpid():
-            self._handle = _open(self.path)
+            self._handle = open_file(self.path)
             self._handle_process = os.getpid()
         return self._handle
 
@@ -203,6 +218,7 @@ class PackedCorpus(Corpus):
         self.attribute_names = tuple(index.attributes)
         self.simulated = index.simulated
         self.notes = index.notes
+        self.contents = index.contents
 
     def transcript(self, index: int) -> tuple[str, ...]:
         """Tokens of one clip, cut anew where another unit than the file's was asked for."""
@@ -244,47 +260,49 @@ class GroupedCorpus(Corpus):
         super().__init__(path)
         self.unit = unit or "word"
         self.simulated = bool(file.attrs.get("simulated", False))
-        self.notes = {name: _plain(value) for name, value in file.attrs.items()}
+        self.notes = {name: attribute_text(value, f"{path}: {name!r}") or "" for name, value in file.attrs.items()}
         self._features_key = features_key
-        ids: list[str] = []
-        counts: list[int] = []
-        found: list[tuple[str, ...] | None] = []
-        attributes: list[dict[str, str]] = []
-        types: set[np.dtype[Any]] = set()
         self.feature_size = 0
-        for clip, group in _clips(file, path, features_key, refuse):
-            where = f"{path}: clip {clip!r}"
+        found = find_clips(file, path, features_key, transcript_key, refuse)
+        reader = _GroupReader(file, path, features_key, transcript_key, self.unit, transcripts)
+        read: list[_ReadClip] = []
+        for clip in found.clips:
             try:
-                dataset = _dataset(group[features_key], features_key, where)
-                frames, width = dataset.shape
-                if ids and width != self.feature_size:
-                    turned = (
-                        f"; all have {frames} rows, so they look transposed, [F, T]: store them as [T, F]"
-                        if {*counts, frames} == {frames}
-                        else ""
-                    )
-                    raise DataError(
-                        f"{where}: features are {width} wide, but those of {ids[0]!r} are {self.feature_size}; "
-                        f"all clips of a corpus need the same width{turned}"
-                    )
-                transcript = _transcript(group, where, transcript_key, self.unit, transcripts)
+                one = reader.read(clip)
+                self._check_width(one, read)
             except DataError as error:
                 refuse(error)
                 continue
-            self.feature_size = int(width)
-            ids.append(clip)
-            types.add(dataset.dtype)
-            counts.append(int(frames))
-            found.append(transcript)
-            attributes.append({k: _plain(v) for k, v in group.attrs.items() if k != transcript_key})
-        if not ids:
+            self.feature_size = one.width
+            read.append(one)
+        if not read:
             raise DataError(f"{path}: no clip is left; see what is said of each")
-        self.ids = tuple(ids)
-        self.frame_counts = np.array(counts, dtype=np.int64)
-        self.stored_type = np.result_type(*types)
-        self.attribute_names = tuple(sorted({name for one in attributes for name in one}))
-        self._transcripts = tuple(found)
-        self._attributes = tuple(attributes)
+        self.ids = tuple(one.clip_id for one in read)
+        self.frame_counts = np.array([one.frames for one in read], dtype=np.int64)
+        self.stored_type = np.result_type(*{one.dtype for one in read})
+        self.attribute_names = tuple(sorted({name for one in read for name in one.attributes}))
+        self.contents = found.contents(
+            list(self.ids),
+            {address for one in read for address in one.addresses},
+            Counter(name for one in read for name in one.besides),
+        )
+        self._transcripts = tuple(one.transcript for one in read)
+        self._attributes = tuple(one.attributes for one in read)
+
+    def _check_width(self, one: _ReadClip, read: Sequence[_ReadClip]) -> None:
+        if not read or one.width == self.feature_size:
+            return
+        turned = (
+            f"; all have {one.frames} rows, so they look transposed, [F, T]: store them as [T, F]"
+            if {one.frames, *(other.frames for other in read)} == {one.frames}
+            else ""
+        )
+        raise ClipError(
+            str(self.path),
+            one.clip_id,
+            f"features are {one.width} wide, but those of {read[0].clip_id!r} are {self.feature_size}; all clips "
+            f"of a corpus need the same width{turned}",
+        )
 
     def transcript(self, index: int) -> tuple[str, ...]:
         """Tokens of one clip; none where it has no transcript."""
@@ -327,8 +345,8 @@ def open_corpus(
         transcripts: what each clip must have. ``needed``: a transcript with a token, as training does. ``any``: a
             transcript, which may be empty, as silence is when a model is scored. ``optional``: nothing. A packed
             file always has all of them.
-        refused: gets what is wrong with each clip that cannot be trained on, which is then left out; None lets the
-            first such clip end the opening. A packed file was checked when it was written, and always ends it.
+        refused: gets all that is wrong with each clip that cannot be trained on, which is then left out; None lets
+            the first such clip end the opening. A packed file was checked when it was written, and always ends it.
 
     Raises:
         DataError: in one line, what is wrong with the file and what to do.
@@ -340,14 +358,13 @@ def open_corpus(
             raise error
         refused.append(error)
 
-    with _open(path) as file:
+    with open_file(path) as file:
         try:
             if is_packed(file):
                 return PackedCorpus(path, read_index(file, path), unit)
             return GroupedCorpus(path, file, unit, features_key, transcript_key, transcripts, refuse)
-        except (OSError, RuntimeError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"{path}: damaged HDF5 file ({reason}); copy or create it again") from error
+        except FAULTS as error:
+            raise DataError(f"{path}: damaged HDF5 file ({reason_of(error)}); copy or create it again") from error
 
 
 def tokenize(text: str, unit: Unit) -> tuple[str, ...]:
@@ -356,162 +373,153 @@ def tokenize(text: str, unit: Unit) -> tuple[str, ...]:
     return tuple(words) if unit == "word" else tuple(" ".join(words))
 
 
-def _open(path: Path) -> Any:
-    if not path.exists():
-        near = _neighbours(path)
-        hint = f" (did you mean {near!r}?)" if near else ""
-        raise DataError(f"{path}: no such file{hint}")
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder, expected an HDF5 file; make one with `ctckit data import`")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        reason = " ".join(str(error).split())
-        if "signature not found" in reason:
-            what = f"not an HDF5 file ({path.stat().st_size} bytes); make one with `ctckit data import`"
-        elif "unable to lock" in reason:
-            what = (
-                "another program has it open for writing; wait until that closes it, or set "
-                "HDF5_USE_FILE_LOCKING=FALSE where it only seems so"
-            )
-        elif "truncated" in reason:
-            what = f"truncated HDF5 file ({reason}); copy or create it again"
-        else:
-            what = f"cannot be opened ({reason}); check that it is complete and readable"
-        raise DataError(f"{path}: {what}") from error
+@dataclass(frozen=True, slots=True)
+class _ReadClip:
+    """One group of a file, read but for the features."""
+
+    clip_id: str
+    frames: int
+    width: int
+    dtype: np.dtype[Any]
+    transcript: tuple[str, ...] | None
+    attributes: dict[str, str]
+    addresses: tuple[int, ...]
+    besides: tuple[str, ...]
 
 
-def _neighbours(path: Path) -> str | None:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:  # the folder is missing too: the message about the file says enough
-        return None
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return near[0] if near else None
+class _GroupReader:
+    """Reads the groups that are clips, each with all that is wrong with it."""
 
+    def __init__(
+        self, file: Any, path: Path, features_key: str, transcript_key: str, unit: Unit, transcripts: Transcripts
+    ) -> None:
+        self._file, self._path = file, path
+        self._features_key, self._transcript_key = features_key, transcript_key
+        self._unit, self._needed = unit, transcripts
+        self._owners: dict[int, str] = {}
 
-def _clips(
-    file: Any, path: Path, features_key: str, refuse: Callable[[DataError], None]
-) -> Iterator[tuple[str, Any]]:
-    """Yields (id, group) of each clip, depth first in the order of names."""
-    if not len(file):
-        raise DataError(f"{path}: the file is empty, it holds no clips")
-    datasets = [name for name in _names(file, path) if isinstance(file.get(name), h5py.Dataset)]
-    if datasets:
-        shown = ", ".join(f"{name} {_kind(file[name])}" for name in datasets[:6])
-        raise DataError(
-            f"{path}: unknown layout: datasets at the top level ({shown}); expected a file with the "
-            "attribute "
-            f"format={FORMAT!r}, or one group a clip that holds {features_key!r}"
+    def read(self, clip: FoundClip) -> _ReadClip:
+        """Read one.
+
+        Raises:
+            ClipError: with all its faults.
+        """
+        faults: list[str] = []
+        group = dataset = None
+        with _noting(faults):
+            group = self._file[clip.clip_id]
+        if group is None:
+            raise ClipError(str(self._path), clip.clip_id, *faults)
+        with _noting(faults):
+            dataset = self._features(clip, group)
+        values: dict[str, Any] = {}
+        with _noting(faults):
+            # one after another in h5py takes longer than all the rest of a clip, so it is asked only where some are
+            for name in group.attrs if clip.attributes else ():
+                with reading(f"attribute {name!r}", "write it again"):
+                    values[name] = group.attrs[name]
+        addresses = [clip.features.address]
+        besides: list[str] = []
+        transcript = None
+        with _noting(faults):
+            transcript = self._transcript(clip, group, values, addresses, besides)
+        attributes: dict[str, str] = {}
+        for name, value in values.items():
+            if name == self._transcript_key:
+                continue
+            with _noting(faults):
+                text = attribute_text(value, f"attribute {name!r}")
+                if text is None:
+                    besides.append(f"attribute {name!r}")
+                else:
+                    attributes[name] = text
+        if faults or dataset is None:
+            raise ClipError(str(self._path), clip.clip_id, *faults)
+        if h5py.h5a.get_num_attrs(dataset.id):
+            besides.append(f"attributes of {self._features_key!r}")
+        frames, width = dataset.shape
+        return _ReadClip(
+            clip.clip_id,
+            int(frames),
+            int(width),
+            dataset.dtype,
+            transcript,
+            attributes,
+            tuple(addresses),
+            tuple(besides),
         )
-    splits = [name for name in _names(file, path) if name.casefold() in SPLITS]
-    if len(splits) > 1 and not any(features_key in file[name] for name in splits):
-        raise DataError(
-            f"{path}: holds {', '.join(splits)} side by side, which are corpora of their own; write each into "
-            f"a file of its own (h5copy -i {path.name} -o {splits[0]}.h5 -s {splits[0]} -d {splits[0]})"
-        )
-    yield from _walk(file, "", path, features_key, refuse)
 
-
-def _names(group: Any, path: Path) -> list[str]:
-    """Sorted names of what a group holds; h5py gives those that are no UTF-8 as bytes."""
-    names = list(group)
-    odd = [name for name in names if isinstance(name, bytes)]
-    if odd:
-        raise DataError(f"{path}: the name {odd[0]!r} in {group.name!r} is not UTF-8; rename it")
-    return sorted(names)
-
-
-def _holds_clips(item: Any, features_key: str) -> bool:
-    """Whether a group is a clip, or one of those below it is."""
-    if not isinstance(item, h5py.Group):
-        return False
-    return features_key in item or any(_holds_clips(item.get(child), features_key) for child in item)
-
-
-def _walk(
-    group: Any,
-    prefix: str,
-    path: Path,
-    features_key: str,
-    refuse: Callable[[DataError], None],
-    only: Sequence[str] | None = None,
-) -> Iterator[tuple[str, Any]]:
-    for name in _names(group, path) if only is None else only:
-        clip = f"{prefix}{name}"
-        item = group.get(name)
-        if not isinstance(item, h5py.Group):
-            refuse(DataError(f"{path}: {clip!r}: {_kind(item)} where a group was expected"))
-            continue
-        children = _names(item, path)
-        if features_key in children:
-            yield clip, item
-            # an id may be the beginning of another; groups without features are the clip's own affair
-            below = [child for child in children if _holds_clips(item.get(child), features_key)]
-            yield from _walk(item, f"{clip}/", path, features_key, refuse, below)
-        elif children and all(isinstance(item.get(child), h5py.Group) for child in children):
-            yield from _walk(item, f"{clip}/", path, features_key, refuse)
-        else:
-            there = ", ".join(sorted([*children, *item.attrs])) or "nothing"
-            refuse(
-                DataError(
-                    f"{path}: clip {clip!r}: no dataset {features_key!r}; there is: {there} (name the right one "
-                    "with --features-key)"
-                )
-            )
-
-
-def _dataset(item: Any, key: str, where: str) -> Any:
-    if not isinstance(item, h5py.Dataset) or item.ndim != 2 or item.dtype.kind not in "fiub":
-        signal = isinstance(item, h5py.Dataset) and item.ndim == 1 and item.dtype.kind in "fiub"
-        advice = "; store a signal as [T, 1]" if signal else ""
-        raise DataError(f"{where}: {key!r} must be numbers of shape [T, F], found {_kind(item)}{advice}")
-    properties = item.id.get_create_plist()
-    for number in range(properties.get_nfilters()):
-        code = properties.get_filter(number)[0]
-        if not h5py.h5z.filter_avail(code):
+    def _features(self, clip: FoundClip, group: Any) -> Any:
+        key, link = self._features_key, clip.features
+        if link.kind in ("outside", "broken"):
+            raise DataError(f"{key!r} is {link}")
+        owner = self._owners.setdefault(link.address, clip.clip_id)
+        if owner != clip.clip_id:
             raise DataError(
-                f"{where}: {key!r} is compressed with filter {code}, which this HDF5 lacks; install and import its "
-                "plugin (hdf5plugin; vbz of nanopore files has its own), or store it with gzip"
+                f"its {key!r} are those of clip {owner!r} under another name; leave one of the clips out"
             )
-    if 0 in item.shape:
-        raise DataError(f"{where}: features are empty, shape {list(item.shape)}; leave the clip out")
-    return item
+        with reading(repr(key), "the file is damaged, copy or create it again"):
+            item = group[key]
+            if not plain_numbers(item) or item.ndim != 2:
+                advice = "; store a signal as [T, 1]" if plain_numbers(item) and item.ndim == 1 else ""
+                raise DataError(f"{key!r} must be numbers of shape [T, F], found {describe_item(item)}{advice}")
+            if 0 in item.shape:
+                raise DataError(f"features are empty, shape {list(item.shape)}; leave the clip out")
+            _whole(item, key)
+        return item
+
+    def _transcript(
+        self, clip: FoundClip, group: Any, values: Mapping[str, Any], addresses: list[int], besides: list[str]
+    ) -> tuple[str, ...] | None:
+        key = self._transcript_key
+        link = clip.transcript
+        if key in values:
+            value = values[key]
+            if link is not None:
+                besides.append(key)
+        elif link is not None:
+            if link.kind != "dataset":
+                raise DataError(f"{key!r} is {link}, expected text")
+            with reading(repr(key), "the file is damaged, copy or create it again"):
+                item = group[key]
+                if item.shape is not None:
+                    _whole(item, key)
+                value = item[()]
+            addresses.append(link.address)
+        elif self._needed == "optional":
+            return None
+        else:
+            there = ", ".join(sorted([*clip.names, *values])) or "nothing"
+            raise DataError(
+                f"no attribute or dataset {key!r}; there is: {there} (name the right one with --transcript-key)"
+            )
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU":
+            raise DataError(f"transcript is {value.dtype}, expected text; store the words, not class numbers")
+        text = text_of(value, repr(key))
+        if text is None and self._needed == "optional":
+            return None
+        if text is None:
+            raise DataError(f"empty transcript, {key!r} is NaN or null; complete it or leave the clip out")
+        tokens = tokenize(text, self._unit)
+        if not tokens and self._needed == "needed":
+            raise DataError("empty transcript; complete it or leave the clip out")
+        if BLANK_TOKEN in tokens:
+            raise DataError(f"transcript holds {BLANK_TOKEN!r}, which is reserved for the blank; take it out")
+        return tokens
 
 
-def _transcript(group: Any, where: str, key: str, unit: Unit, needed: Transcripts) -> tuple[str, ...] | None:
-    if key in group.attrs:
-        value = group.attrs[key]
-    elif key in group and isinstance(group[key], h5py.Dataset):
-        value = group[key][()]
-    elif needed == "optional":
-        return None
-    else:
-        there = ", ".join(sorted([*group, *group.attrs])) or "nothing"
-        raise DataError(
-            f"{where}: no attribute or dataset {key!r}; there is: {there} (name the right one with "
-            "--transcript-key)"
-        )
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU":
-        raise DataError(f"{where}: transcript is {value.dtype}, expected text; store the words, not class numbers")
-    text = text_of(value, f"{where}: {key!r}")
-    if text is None and needed == "optional":
-        return None
-    if text is None:
-        raise DataError(f"{where}: empty transcript, {key!r} is NaN or null; complete it or leave the clip out")
-    tokens = tokenize(text, unit)
-    if not tokens and needed == "needed":
-        raise DataError(f"{where}: empty transcript; complete it or leave the clip out")
-    if BLANK_TOKEN in tokens:
-        raise DataError(f"{where}: transcript holds {BLANK_TOKEN!r}, which is reserved for the blank; take it out")
-    return tokens
+@contextmanager
+def _noting(faults: list[str]) -> Iterator[None]:
+    """Keep what is wrong and go on, so that one fault of a clip hides no other."""
+    try:
+        with reading("the group", "the file is damaged, copy or create it again"):
+            yield
+    except DataError as error:
+        faults.append(str(error))
 
 
-def _plain(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
-def _kind(item: Any) -> str:
-    if isinstance(item, h5py.Dataset):
-        return f"{item.dtype} {list(item.shape)}"
-    return "a group" if isinstance(item, h5py.Group) else "a broken link"
+def _whole(item: Any, key: str) -> None:
+    try:
+        require_whole(item)
+    except DataError as error:
+        raise DataError(f"{key!r} {error}") from None

@@ -23,10 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ctckit.data.alphabet import BLANK_TOKEN, Alphabet
+from ctckit.data.contents import Contents
+from ctckit.data.hdf5 import describe_item, first_missing_row, follow, reading, require_whole
 from ctckit.errors import DataError
 from ctckit.types import BLANK
 
@@ -54,6 +57,7 @@ class PackedIndex:
         targets: int64 [sum of U].
         target_offsets: int64 [N + 1].
         attributes: N strings for each name.
+        contents: groups and datasets of the file, seen against used.
     """
 
     unit: Unit
@@ -67,6 +71,7 @@ class PackedIndex:
     targets: npt.NDArray[np.int64]
     target_offsets: npt.NDArray[np.int64]
     attributes: Mapping[str, tuple[str, ...]]
+    contents: Contents
 
 
 def text_of(value: Any, where: str) -> str | None:
@@ -104,9 +109,36 @@ def text_of(value: Any, where: str) -> str | None:
     raise DataError(f"{where} is {kind}, expected text; store the words, not class numbers")
 
 
+def attribute_text(value: Any, where: str) -> str | None:
+    """Return an attribute, such as a speaker, as text.
+
+    Args:
+        value: as h5py has it.
+        where: file, clip and name, for the message.
+
+    Returns:
+        Text as it is, numbers as they are written, "" for what stands for nothing (NaN, an empty dataspace); None
+        for what is neither: arrays of numbers, references, compounds.
+
+    Raises:
+        DataError: text that is not UTF-8.
+    """
+    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.names is None:
+        value = value.item()
+    if isinstance(value, bool | np.bool_ | np.integer | int):
+        return str(value)
+    if isinstance(value, float | np.floating):
+        return "" if value != value else str(value)
+    texts = isinstance(value, np.ndarray) and all(isinstance(one, bytes | str) for one in value.ravel())
+    if isinstance(value, bytes | str | h5py.Empty) or texts:
+        return text_of(value, where) or ""
+    return None
+
+
 def is_packed(file: Any) -> bool:
     """Whether an open HDF5 file claims to be a corpus file of ctckit."""
-    return _text(file.attrs.get("format", "")) == FORMAT
+    value = file.attrs.get("format", "")
+    return isinstance(value, bytes | str) and _text(value) == FORMAT
 
 
 def read_index(file: Any, path: Path) -> PackedIndex:
@@ -119,32 +151,42 @@ def read_index(file: Any, path: Path) -> PackedIndex:
     Raises:
         DataError: another version, a missing part, or parts that contradict one another.
     """
-    version = int(file.attrs.get("version", 0))
+    stored = file.attrs.get("version", 0)
+    if not isinstance(stored, int | np.integer):
+        raise DataError(f"{path}: damaged corpus file, its version is {stored!r}; write it again")
+    version = int(stored)
     if version != VERSION:
         advice = "upgrade ctckit" if version > VERSION else "write it again with `ctckit data import`"
         raise DataError(f"{path}: corpus format {version}, but this ctckit reads format {VERSION}; {advice}")
     needed = ("features", "offsets", "ids", "alphabet", "targets", "target_offsets")
-    missing = [name for name in needed if name not in file]
+    missing = [name for name in needed if not file.id.links.exists(name.encode())]
     if missing:
         raise DataError(f"{path}: damaged corpus file, {missing[0]!r} is missing; write it again")
     unit = _text(file.attrs.get("unit", "word"))
     if unit not in get_args(Unit):
         raise DataError(f"{path}: unknown unit {unit!r}; a corpus file says 'word' or 'character'")
-    features = file["features"]
-    if features.ndim != 2 or features.dtype not in (np.float16, np.float32):
-        raise DataError(f"{path}: damaged corpus file, features are {features.dtype} {list(features.shape)}")
-    ids = _texts(file["ids"])
-    offsets = _offsets(file["offsets"], len(ids), len(features), path, "offsets", ids, "frames")
-    targets = np.asarray(file["targets"][()], dtype=np.int64)
-    target_offsets = _offsets(
-        file["target_offsets"], len(ids), len(targets), path, "target_offsets", ids, "transcript"
-    )
+    features = _part(file, "features", path)
+    if (
+        features.shape is None
+        or features.ndim != 2
+        or features.dtype not in (np.float16, np.float32)
+        or not features.size
+    ):
+        raise DataError(f"{path}: damaged corpus file, features are {describe_item(features)}; write it again")
+    ids = _texts(file, "ids", path)
+    offsets = _offsets(file, len(ids), len(features), path, "offsets", ids, "frames")
+    _whole_features(features, offsets, ids, path)
+    targets = _integers(file, "targets", path)
+    target_offsets = _offsets(file, len(ids), len(targets), path, "target_offsets", ids, "transcript")
     if len(set(ids)) != len(ids):
         raise DataError(f"{path}: damaged corpus file, some clip ids occur twice; write it again")
-    tokens = _texts(file["alphabet"])
+    tokens = _texts(file, "alphabet", path)
     if not tokens or tokens[BLANK] != BLANK_TOKEN:
         raise DataError(f"{path}: the alphabet must begin with {BLANK_TOKEN!r}, class {BLANK}; write it again")
-    alphabet = Alphabet(tokens[BLANK + 1 :])
+    try:
+        alphabet = Alphabet(tokens[BLANK + 1 :])
+    except DataError as error:
+        raise DataError(f"{path}: {error}; write it again") from None
     bad = np.flatnonzero((targets <= BLANK) | (targets >= len(alphabet)))
     if len(bad):
         clip = ids[int(np.searchsorted(target_offsets, bad[0], side="right")) - 1]
@@ -154,8 +196,11 @@ def read_index(file: Any, path: Path) -> PackedIndex:
             f"{path}: clip {clip!r}: target {value} is {kind}; correct the transcript and write it again"
         )
     attributes = {}
-    for name, dataset in file["attributes"].items() if "attributes" in file else ():
-        attributes[name] = _texts(dataset)
+    holder = follow(file.id, "attributes")
+    if holder.kind not in ("group", "broken") or (holder.kind == "broken" and holder.target):
+        raise DataError(f"{path}: damaged corpus file, 'attributes' is {holder}; write it again")
+    for name in sorted(file["attributes"]) if holder.kind == "group" else ():
+        attributes[name] = _texts(file["attributes"], name, path)
         if len(attributes[name]) != len(ids):
             raise DataError(f"{path}: damaged corpus file, attribute {name!r} has {len(attributes[name])} values")
     notes = {k.removeprefix(NOTE_PREFIX): _text(v) for k, v in file.attrs.items() if k.startswith(NOTE_PREFIX)}
@@ -171,29 +216,96 @@ def read_index(file: Any, path: Path) -> PackedIndex:
         targets=targets,
         target_offsets=target_offsets,
         attributes=attributes,
+        contents=_contents(file, needed, tuple(attributes)),
+    )
+
+
+def _part(file: Any, name: str, path: Path) -> Any:
+    link = follow(file.id, name)
+    if link.kind != "dataset":
+        raise DataError(f"{path}: damaged corpus file, {name!r} is {link}; write it again")
+    return file[name]
+
+
+def _values(file: Any, name: str, path: Path) -> npt.NDArray[Any]:
+    """A part of one axis, whole."""
+    dataset = _part(file, name, path)
+    if dataset.shape is None or dataset.ndim != 1:
+        raise DataError(f"{path}: damaged corpus file, {name!r} is {describe_item(dataset)}; write it again")
+    with reading(f"{path}: {name!r}", "the file is damaged, copy or create it again"):
+        try:
+            require_whole(dataset)
+        except DataError as error:
+            raise DataError(f"{path}: {name!r} {error}") from None
+        return np.asarray(dataset[()])
+
+
+def _integers(file: Any, name: str, path: Path) -> npt.NDArray[np.int64]:
+    values = _values(file, name, path)
+    if values.dtype.kind not in "iu" or (values > np.iinfo(np.int64).max).any():
+        raise DataError(
+            f"{path}: damaged corpus file, {name!r} holds {values.dtype}, expected int64; write it again"
+        )
+    return values.astype(np.int64)
+
+
+def _texts(file: Any, name: str, path: Path) -> tuple[str, ...]:
+    values = _values(file, name, path)
+    if not all(isinstance(value, bytes | str) for value in values):
+        raise DataError(
+            f"{path}: damaged corpus file, {name!r} holds {values.dtype}, expected text; write it again"
+        )
+    return tuple(text_of(value, f"{path}: {name!r}") or "" for value in values)
+
+
+def _whole_features(features: Any, offsets: npt.NDArray[np.int64], ids: tuple[str, ...], path: Path) -> None:
+    try:
+        require_whole(features)
+    except DataError as error:
+        if features.chunks is None:
+            raise DataError(f"{path}: 'features' {error}") from None
+        row = first_missing_row(features)
+        clip = ids[min(int(np.searchsorted(offsets, row, side="right")) - 1, len(ids) - 1)]
+        raise DataError(f"{path}: 'features' {error}, from clip {clip!r} on") from None
+
+
+def _contents(file: Any, parts: tuple[str, ...], attributes: tuple[str, ...]) -> Contents:
+    groups: list[str] = []
+    datasets: list[str] = []
+
+    def meet(name: str, item: Any) -> None:
+        (groups if isinstance(item, h5py.Group) else datasets).append(name)
+
+    file.visititems(meet)
+    known = {"format", "version", "unit", "simulated"}
+    besides = [name for name in sorted(file) if name not in (*parts, "attributes")]
+    besides += [f"attribute {k!r}" for k in file.attrs if k not in known and not k.startswith(NOTE_PREFIX)]
+    return Contents(
+        groups=len(groups),
+        datasets=len(datasets),
+        used_groups=int("attributes" in groups),
+        used_datasets=len(parts) + len(attributes),
+        aliases=0,
+        besides=dict.fromkeys(besides, 1),
     )
 
 
 def _offsets(
-    dataset: Any, clips: int, total: int, path: Path, name: str, ids: tuple[str, ...], what: str
+    file: Any, clips: int, total: int, path: Path, name: str, ids: tuple[str, ...], what: str
 ) -> npt.NDArray[np.int64]:
-    offsets = np.asarray(dataset[()], dtype=np.int64)
+    offsets = _integers(file, name, path)
     if clips == 0:
         raise DataError(f"{path}: holds no clips; import some with `ctckit data import`")
     if offsets.shape != (clips + 1,) or offsets[0] != 0 or offsets[-1] != total:
         raise DataError(f"{path}: damaged corpus file, {name!r} does not fit its data; write it again")
-    steps = np.diff(offsets)
-    if (steps < 0).any():
+    if (offsets[1:] < offsets[:-1]).any():  # differences could wrap around
         raise DataError(f"{path}: damaged corpus file, {name!r} does not rise; write it again")
-    if (steps == 0).any():
-        clip = ids[int(np.flatnonzero(steps == 0)[0])]
+    empty = np.flatnonzero(offsets[1:] == offsets[:-1])
+    if len(empty):
+        clip = ids[int(empty[0])]
         raise DataError(f"{path}: clip {clip!r}: no {what}; leave the clip out or complete it")
     return offsets
 
 
 def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
-def _texts(dataset: Any) -> tuple[str, ...]:
-    return tuple(_text(value) for value in dataset[()])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ctckit.data.alphabet import Alphabet
+from ctckit.data.alphabet import Alphabet, near_misses, written_alike
 from ctckit.data.dataset import Corpus
 from ctckit.data.importers import copy_clips, writer_like
 from ctckit.errors import DataError
@@ -59,11 +59,12 @@ def split_corpus(
         overwrite: replace existing files.
 
     Raises:
-        DataError: the attribute or a value is unknown, or nothing would be left on one side; neither file is
-            written.
+        DataError: the attribute or a value is unknown, one value is spelt in two ways, or nothing would be left on
+            one side; neither file is written.
     """
     groups = [corpus.attribute(by, index) for index in range(len(corpus))]
     known = sorted(set(groups))
+    _refuse_spellings(known, by, corpus)
     if (count is None) == (values is None):
         raise DataError("a split needs either a count of groups (--count) or their names (--values)")
     if values is not None:
@@ -100,3 +101,16 @@ def split_corpus(
         for writer in writers:
             writer.publish()
     return Split(tuple(taken), tuple(group for group in known if group not in chosen), len(dev), len(train))
+
+
+def _refuse_spellings(known: Sequence[str], by: str, corpus: Corpus) -> None:
+    """A speaker of two spellings would stand on both sides."""
+    alike = written_alike(known)
+    if alike:
+        (difference,) = {what for _, what in near_misses([alike[0][1]], [alike[0][0]]).values()}
+        shown = " and ".join(map(repr, alike[0]))
+        more = f" (and {len(alike) - 1} more)" if len(alike) > 1 else ""
+        raise DataError(
+            f"{corpus.path}: {by} is spelt in several ways, {shown}{more}: {difference}; one of them could stand "
+            "on both sides: make them agree"
+        )

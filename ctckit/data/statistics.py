@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctckit.data.alphabet import Alphabet
+from ctckit.data.contents import Contents
 from ctckit.data.dataset import Corpus
 from ctckit.data.targets import Infeasible, encode_targets
 
@@ -42,6 +43,7 @@ class CorpusStatistics:
         most_frequent: the commonest labels with their counts.
         attributes: distinct values of each attribute.
         fingerprint: see `Corpus.fingerprint`.
+        contents: groups and datasets of the file, seen against used.
     """
 
     path: str
@@ -65,6 +67,7 @@ class CorpusStatistics:
     most_frequent: tuple[tuple[str, int], ...]
     attributes: dict[str, int]
     fingerprint: str
+    contents: Contents
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values, for JSON."""
@@ -133,6 +136,7 @@ def describe(corpus: Corpus, *, subsampling: int = 1) -> CorpusStatistics:
             for name in corpus.attribute_names
         },
         fingerprint=corpus.fingerprint(),
+        contents=corpus.contents,
     )
 
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import h5py
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ctckit.data.alphabet import Alphabet
 from ctckit.data.schema import FORMAT, NOTE_PREFIX, VERSION, Unit
+from ctckit.data.storable import path_fault, text_fault, token_fault
 from ctckit.errors import DataError
 from ctckit.types import BLANK
 
@@ -44,7 +45,8 @@ class CorpusWriter:
         overwrite: replace an existing file.
 
     Raises:
-        DataError: the folder is missing or cannot be written, or the file exists.
+        DataError: the folder is missing or cannot be written, the file exists, or what is given could not be read
+            back as it is.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class CorpusWriter:
     ) -> None:
         self.path = Path(path)
         self.feature_size = feature_size
+        self._check_options(unit, dtype, alphabet, notes or {})
+        self._unit = unit
         self._alphabet = alphabet
         self._dtype = np.dtype(dtype)
         self._limit = float(np.finfo(self._dtype).max)
@@ -134,6 +138,22 @@ class CorpusWriter:
         where = f"{self.path}: clip {clip_id!r}"
         if not clip_id or clip_id in self._ids:
             raise DataError(f"{where}: {'given twice' if clip_id else 'the id is empty'}; ids must be unique")
+        fault = text_fault(clip_id) or path_fault(clip_id)
+        if fault:
+            raise DataError(f"{where}: the id {fault}; rename the clip")
+        for token in tokens:
+            fault = token_fault(token, self._unit)
+            if fault:
+                raise DataError(f"{where}: token {token!r} {fault}; correct the transcript")
+        for name, value in (attributes or {}).items():
+            fault = text_fault(name) or ("holds '/'" if "/" in name else path_fault(name))
+            if fault:
+                raise DataError(f"{where}: the attribute's name {name!r} {fault}; rename it")
+            fault = text_fault(value)
+            if fault:
+                raise DataError(f"{where}: attribute {name!r}, {value!r}, {fault}; correct it")
+        if not isinstance(features_TF, np.ndarray):
+            raise DataError(f"{where}: features are {type(features_TF).__name__}, expected an array [T, F]")
         if features_TF.ndim != 2 or features_TF.shape[1] != self.feature_size or not len(features_TF):
             raise DataError(
                 f"{where}: features have shape {list(features_TF.shape)}, expected [T, {self.feature_size}] "
@@ -141,8 +161,8 @@ class CorpusWriter:
             )
         if features_TF.dtype.kind not in "fiub":
             raise DataError(f"{where}: features are {features_TF.dtype}, expected numbers")
-        # NaN fails this comparison as well, so one pass finds everything that cannot be stored.
-        if not (np.abs(features_TF) <= self._limit).all():
+        # NaN fails these comparisons as well; the magnitude of the least integer is no integer of its type
+        if not ((features_TF <= self._limit) & (features_TF >= -self._limit)).all():
             raise DataError(f"{where}: {self._explain(features_TF)}")
         if not tokens:
             raise DataError(f"{where}: empty transcript; complete it or leave the clip out")
@@ -212,6 +232,22 @@ class CorpusWriter:
         with contextlib.suppress(OSError):
             self._temporary.unlink(missing_ok=True)
 
+    def _check_options(self, unit: str, dtype: str, alphabet: Alphabet | None, notes: Mapping[str, str]) -> None:
+        if self.feature_size < 1:
+            raise DataError(f"{self.path}: features are {self.feature_size} wide; expected at least one column")
+        if unit not in get_args(Unit):
+            raise DataError(f"{self.path}: unknown unit {unit!r}; a corpus file says 'word' or 'character'")
+        if dtype not in get_args(FeatureType):
+            raise DataError(f"{self.path}: features are stored as float16 or float32, not {dtype!r}")
+        for label in alphabet.labels if alphabet is not None else ():
+            fault = token_fault(label, unit)
+            if fault:
+                raise DataError(f"{self.path}: label {label!r} of the alphabet {fault}; correct it")
+        for name, text in notes.items():
+            fault = text_fault(name) or text_fault(text)
+            if fault:
+                raise DataError(f"{self.path}: note {name!r}, {text!r}, {fault}; correct it")
+
     def _encode(self, tokens: Sequence[str], where: str) -> npt.NDArray[np.int64]:
         if self._alphabet is not None:
             return self._alphabet.encode(tokens, where)
@@ -219,7 +255,8 @@ class CorpusWriter:
         return np.array(classes, dtype=np.int64)
 
     def _explain(self, features_TF: npt.NDArray[Any]) -> str:
-        frame, column = (int(number) for number in np.argwhere(~(np.abs(features_TF) <= self._limit))[0])
+        fits = (features_TF <= self._limit) & (features_TF >= -self._limit)
+        frame, column = (int(number) for number in np.argwhere(~fits)[0])
         value = features_TF[frame, column]
         if np.isfinite(value):
             place = f"at frame {frame}, column {column}"

@@ -17,7 +17,8 @@ from ctckit.cli import main
 
 def test_a_healthy_corpus_is_clean(tmp_path: Path) -> None:
     found = audit(tmp_path, healthy(), dev=healthy(10, seed=1))
-    assert set(found) == {"label_tail", "frames_per_label", "unigram_plateau", "initial_loss", "untrained_loss"}
+    without_features = {"label_tail", "frames_per_label", "unigram_plateau", "initial_loss", "shared_sentences"}
+    assert set(found) == without_features | {"untrained_loss", "file_contents"}
     assert {one["severity"] for one in found.values()} == {"info"}
     assert found["frames_per_label"]["evidence"]["blank_reference"] == pytest.approx(90.0)
     assert found["frames_per_label"]["evidence"]["q50"] == pytest.approx(10.0)

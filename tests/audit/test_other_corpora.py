@@ -49,6 +49,49 @@ def test_padding_stored_as_frames(tmp_path: Path, how: str) -> None:
     assert "padding_frames" in features_rules(corpus_of(tmp_path / "a.h5", *clips))
 
 
+@pytest.mark.parametrize("side", ["before", "after", "both"])
+def test_padding_on_either_side_and_what_is_without(tmp_path: Path, side: str) -> None:
+    clips = []
+    for number in range(8):
+        before, after = (20 if side in (one, "both") else 0 for one in ("before", "after"))
+        parts = (np.zeros((before, 4)), speech(20, number), np.zeros((after, 4)))
+        clips.append(("a b", np.concatenate(parts)))
+    train = corpus_of(tmp_path / "a.h5", *clips)
+    (found,) = (one for one in check_features({"train": train}, "corpus") if one.rule == "padding_frames")
+    assert found.evidence["frames_per_label_without"] == pytest.approx(10.0, abs=0.5)
+    assert found.evidence["frames_per_label"] == (30.0 if side == "both" else 20.0)
+    assert (found.evidence["begin"] == 8, found.evidence["end"] == 8) == (side != "after", side != "before")
+    assert found.evidence["infeasible_without"] == 0
+
+
+def test_clips_whose_path_is_padding(tmp_path: Path) -> None:
+    clips = [("a a b b c c", np.concatenate([speech(7, n), np.zeros((30, 4))])) for n in range(3)]
+    train = corpus_of(tmp_path / "a.h5", *clips)
+    (found,) = (one for one in check_features({"train": train}, "corpus") if one.rule == "padding_frames")
+    assert "3 clips have a CTC path only through it" in found.message
+
+
+def test_dev_is_checked_as_train_is(tmp_path: Path) -> None:
+    fine = corpus_of(tmp_path / "a.h5", ("cat dog", speech(9, 0)), ("dog cat", speech(9, 1)))
+    odd = ("Cat cat <pad> dog dog", speech(9, 2))
+    dev = corpus_of(tmp_path / "b.h5", odd, (odd[0], speech(9, 3)))
+    found = labels_rules(train=fine, dev=dev)
+    rules = ("blank_like_label", "padding_in_transcripts", "transcripts_alike", "case_in_train")
+    assert all(found[rule].startswith("dev: ") for rule in rules)
+
+
+def test_features_of_dev_and_test_are_compared(tmp_path: Path) -> None:
+    train, dev = (corpus_of(tmp_path / f"{n}.h5", ("a", speech(9, n)), ("b", speech(9, n + 5))) for n in range(2))
+    test = corpus_of(tmp_path / "t.h5", ("a", speech(9, 1)))
+    (leak,) = (
+        one
+        for one in check_features({"train": train, "dev": dev, "test": test}, "corpus")
+        if one.rule == "duplicates_across_splits"
+    )
+    assert leak.message.startswith("test: 1 clips are in dev too")
+    assert (leak.evidence["share"], leak.evidence["reverse_share"]) == (100.0, 50.0)
+
+
 def test_short_silence_is_no_padding(tmp_path: Path) -> None:
     clips = [("a b", np.concatenate([speech(60 + n, n), np.zeros((3, 4))])) for n in range(8)]
     assert "padding_frames" not in features_rules(corpus_of(tmp_path / "a.h5", *clips))

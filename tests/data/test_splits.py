@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ctckit.data import (
+    CorpusWriter,
     open_corpus,
     split_corpus,
 )
@@ -53,6 +54,16 @@ def test_splits_that_cannot_be(packed, tmp_path, arguments, message):
             open_corpus(packed), options.pop("by"), tmp_path / "a.h5", tmp_path / options.pop("dev_out"), **options
         )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("other", ["ANNA", "anna\u200b", "\uff41nna", " anna"])
+def test_a_speaker_spelt_in_two_ways_is_not_split(tmp_path, other):
+    with CorpusWriter(tmp_path / "c.h5", 1) as writer:
+        for number, speaker in enumerate(["anna", other, "ben"]):
+            writer.add(str(number), np.ones((3, 1)), ["x"], {"speaker": speaker})
+    with pytest.raises(DataError, match="speaker is spelt in several ways"):
+        split_corpus(open_corpus(tmp_path / "c.h5"), "speaker", tmp_path / "a.h5", tmp_path / "b.h5", count=1)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.h5"]
 
 
 def test_an4_split(an4, tmp_path):
