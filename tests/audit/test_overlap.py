@@ -50,3 +50,11 @@ def test_few_shared_sentences_are_a_note(tmp_path: Path) -> None:
     train = corpus(tmp_path / "a.h5", ("a", "x y", "s1"), ("b", "y y", "s2"), ("c", "y y x", "s2"))
     dev = corpus(tmp_path / "b.h5", ("d", "x y", "s5"), ("e", "q q", "s6"), ("f", "q p", "s6"))
     assert found(train=train, dev=dev)["shared_sentences", "dev"].severity == "info"
+
+
+def test_all_speakers_shared_is_a_protocol_and_some_shared_is_a_leak(tmp_path: Path) -> None:
+    train = corpus(tmp_path / "a.h5", ("a", "x y", "s1"), ("b", "y y", "s2"), ("c", "y y x", "s3"))
+    dependent = corpus(tmp_path / "b.h5", ("d", "q p", "s1"), ("e", "q q", "s2"))
+    leaking = corpus(tmp_path / "c.h5", ("d", "q p", "s1"), ("e", "q q", "s9"))
+    assert found(train=train, dev=dependent)["shared_speakers", "dev"].severity == "info"
+    assert found(train=train, dev=leaking)["shared_speakers", "dev"].severity == "warning"
