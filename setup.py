@@ -60,6 +60,7 @@ setup(
         "ctckit.data.importers",
         "ctckit.doctor",
         "ctckit.engine",
+        "ctckit.export",
         "ctckit.integrations",
         "ctckit.nn",
         "ctckit.ops",

@@ -11,7 +11,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -179,6 +179,62 @@ def load_plugins(names: Sequence[str], *, with_recipe: bool = False) -> tuple[Re
         if not waiting and not registry.recipes:
             waiting += _default_plugin(with_recipe)
     return registry, tuple(loaded.values())
+
+
+def plugins_of_run(recorded: Mapping[str, str], given: Sequence[str]) -> list[str]:
+    """Return what to load for a trained run: installed plugins by name, files only where they are named again.
+
+    A checkpoint may come from anybody, and what it says is no reason to run a file's code.
+
+    Args:
+        recorded: versions of the run's plugins, by what finds them.
+        given: files, or names, that the user named.
+
+    Raises:
+        PluginError: a file of the run's is not among them or has changed, or one that is given is not the run's.
+    """
+    files = {name: version for name, version in recorded.items() if name.endswith(".py")}
+    named = [find_plugin(name) for name in given]
+    by_version = {source.version: source for source in named if not source.distribution}
+    names = []
+    for name, version in recorded.items():
+        if name not in files:
+            names.append(name)
+            continue
+        if version not in by_version:
+            same = [source for source in by_version.values() if Path(source.target).name == Path(name).name]
+            if same:
+                raise PluginError(
+                    f"{same[0].name} is not the file that the run was trained with: {_short(same[0].version)} "
+                    f"here, {_short(version)} there; its code was not run; name the file as it was"
+                )
+            raise PluginError(
+                f"the run was trained with the plugin file {name} ({_short(version)}); name it by --plugin FILE.py "
+                "(plugins=[...] in Python): its code runs only where you say so"
+            )
+        names.append(by_version[version].target)
+    for source in named:
+        if source.reference not in names:
+            raise PluginError(f"the run was not trained with {source}; it was with {', '.join(recorded) or 'none'}")
+    return names
+
+
+def files_of_run(recorded: Mapping[str, str], given: Sequence[str]) -> list[str]:
+    """Return which of several given files are meant for a run: by what they hold, or else by their name.
+
+    Args:
+        recorded: versions of the run's plugins, by what finds them.
+        given: files for this run and for others.
+
+    Raises:
+        PluginError: there is no such file.
+    """
+    names = {Path(name).name for name in recorded if name.endswith(".py")}
+    return [one for one in given if find_plugin(one).version in recorded.values() or Path(one).name in names]
+
+
+def _short(version: str) -> str:
+    return version[: len("sha256:") + 12] or "no checksum"
 
 
 def _default_plugin(wanted: bool) -> list[str]:

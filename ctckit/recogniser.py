@@ -159,21 +159,30 @@ class Recogniser:
         return hypotheses(paths, host_batch, lengths_B.tolist(), self.tokens, {}, self.frame_rate)
 
 
-def load(run: str | Path, device: str = "auto", *, frame_rate: float | None = None) -> Recogniser:
+def load(
+    run: str | Path,
+    device: str = "auto",
+    *,
+    frame_rate: float | None = None,
+    plugins: Sequence[str] = (),
+) -> Recogniser:
     """Load what a run has trained, ready to recognise.
 
     Args:
-        run: the folder of a run (its best checkpoint), or a checkpoint file.
+        run: the folder of a run (its best checkpoint), a checkpoint file, or what ``ctckit export`` wrote as
+            safetensors.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         frame_rate: feature frames a second, for times in seconds; None takes what the run says.
+        plugins: files of plugins that the run was trained with. Their code runs only if they are named here, and
+            only if they are the same as in training.
 
     Raises:
         CheckpointError: nothing usable there.
         ConfigError: no such device, or a frame rate that is none.
-        PluginError: a plugin of the run is not installed.
+        PluginError: a plugin of the run is not installed, not named, or another than the run's.
     """
     chosen = choose_device(device)
-    return Recogniser(load_trained(Path(run), chosen), chosen, frame_rate=frame_rate)
+    return Recogniser(load_trained(Path(run), chosen, plugins), chosen, frame_rate=frame_rate)
 
 
 def _checked(features: Features, width: int, where: str) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import torch
 
 from ctckit.assemble import Prepared, judged, open_configured
 from ctckit.components import build_model
-from ctckit.config import Config, from_json
+from ctckit.config import Config
 from ctckit.data import Alphabet, FeaturePipeline, encode_targets
-from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.engine.evaluate import Judged
 from ctckit.engine.state import Weights
 from ctckit.errors import CheckpointError
 from ctckit.interfaces import Model
-from ctckit.plugin_host import load_plugins
+from ctckit.plugin_host import load_plugins, plugins_of_run
+from ctckit.stored import Stored, read_stored
+
+EXPORTED = "model.safetensors"
+"""What an export is called in a folder without checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +60,43 @@ class Trained:
         return clips, tuple(sorted({token for _, token in targets.unknown}))
 
 
-def load_trained(path: Path, device: torch.device) -> Trained:
-    """Load a model from a run's folder (its best checkpoint) or from a checkpoint file.
+def load_trained(path: Path, device: torch.device, plugins: Sequence[str] = ()) -> Trained:
+    """Load a model from a run's folder (its best checkpoint), a checkpoint file, or a safetensors export.
 
     A remaining logit shift is folded into the bias of the blank where the model shows one.
 
+    Args:
+        path: folder or file.
+        device: where the model is to be.
+        plugins: files of plugins that the run was trained with; their code runs only if they are named here.
+
     Raises:
         CheckpointError: nothing usable there.
-        PluginError: a plugin of the run is not installed.
+        PluginError: a plugin of the run is not installed, not named, or another than the run's.
     """
-    checkpoint = checkpoint_path(path, "best")
-    state = load_checkpoint(checkpoint)
-    absent = {"config", "identity", "model", "clock", "judged_shift"} - set(state)
-    if absent:
-        raise CheckpointError(f"{checkpoint}: lacks {', '.join(sorted(absent))}; it is not a checkpoint of a run")
-    config = from_json(state["config"])
-    identity = state["identity"]
-    registry, _ = load_plugins(identity["plugins"])
-    pipeline = FeaturePipeline.from_state_dict(identity["pipeline"])
-    model = build_model(config, registry, pipeline.output_size, len(identity["tokens"]))
-    Weights(model).load_state_dict(state["model"])
-    stage = config.stage_of(state["clock"]["now"]["phase"])
-    if stage is not None:
-        model.set_stage(stage)
-    shift = float(state["judged_shift"])
-    bias = model.blank_bias()
+    return build_trained(read_stored(checkpoint_path(path, "best")), device, plugins)
+
+
+def build_trained(stored: Stored, device: torch.device, plugins: Sequence[str] = ()) -> Trained:
+    """Build the model of what was stored; for arguments and errors see ``load_trained``."""
+    config = stored.config
+    registry, _ = load_plugins(plugins_of_run(stored.plugins, plugins))
+    pipeline = FeaturePipeline.from_state_dict(dict(stored.pipeline))
+    model = build_model(config, registry, pipeline.output_size, len(stored.tokens))
+    Weights(model).load_state_dict(stored.weights)
+    if stored.stage is not None:
+        model.set_stage(stored.stage)
+    shift, bias = stored.shift, model.blank_bias()
     if bias is not None and shift:
         with torch.no_grad():
             bias += shift
         shift = 0.0
     model.to(device).eval()
-    return Trained(config, model, tuple(identity["tokens"]), pipeline, shift, state["clock"]["now"]["epoch"])
+    return Trained(config, model, stored.tokens, pipeline, shift, stored.epoch)
 
 
 def checkpoint_path(path: Path, name: str) -> Path:
-    """Return the checkpoint ``name`` of a run's folder, or ``path`` itself if it is a file.
+    """Return the checkpoint ``name`` of a run's folder or the export in it, or ``path`` itself if it is a file.
 
     Raises:
         CheckpointError: the folder holds no such checkpoint; says why a best one may be missing.
@@ -99,6 +105,8 @@ def checkpoint_path(path: Path, name: str) -> Path:
         return path
     checkpoint = path / "checkpoints" / f"{name}.pt"
     if not checkpoint.is_file():
+        if (path / EXPORTED).is_file():
+            return path / EXPORTED
         why = ": no epoch left the unigram plateau with labels emitted; checkpoints/last.pt is the last"
         last = (path / "checkpoints" / "last.pt").is_file()
         raise CheckpointError(f"{path}: no checkpoint '{name}'{why if last else ', is it the folder of a run?'}")

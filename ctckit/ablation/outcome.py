@@ -77,7 +77,11 @@ def read_outcome(folder: Path, plan: Plan, variant: str, seed: int, device: str)
             return Outcome(variant, seed, status, reason, None, None, {})
         run = read_history(folder)
         course = _course(run)
-        scored = scores_of(folder, run.config, device) if status == "ended" and course else None
+        scored = (
+            scores_of(folder, run.config, plan.plugins_of(variant), device)
+            if status == "ended" and course
+            else None
+        )
     except CtckitError as error:
         return Outcome(variant, seed, "failed", str(error), None, None, {})
     trained = run.provenance.get("seed")

@@ -72,6 +72,11 @@ class Plan(Choices):
         """Return the settings of a variant over those that all have."""
         return [*self.layers(f"{path}: "), *self.variants[name].layers(f"{path}: variants.{name}.")]
 
+    def plugins_of(self, name: str) -> tuple[str, ...]:
+        """Return the plugins that a variant names, or else those that all have."""
+        own = self.variants[name].plugins
+        return (self.plugins if own is None else own) or ()
+
 
 def read_plan(path: Path) -> Plan:
     """Read a plan.

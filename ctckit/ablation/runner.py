@@ -141,7 +141,8 @@ def training_options(job: Job, machine: Machine) -> list[str]:
     if job.updates is not None:
         options.append(f"--max-updates={job.updates}")
     if (job.folder / "checkpoints" / "last.pt").is_file():
-        return [*options, f"--resume={job.folder}"]
+        files = [f"--plugin={name}" for name in job.plugins if name.endswith(".py")]
+        return [*options, *files, f"--resume={job.folder}"]
     options += [*(f"--plugin={name}" for name in job.plugins), f"--recipe={job.config.recipe}"]
     return [*options, f"--config={job.folder / SETTINGS}", f"--out={job.folder}"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -79,12 +79,13 @@ class Scored:
         return 100.0 * sum(counts) / sum(one.tokens for one in self.utterances)
 
 
-def scores_of(folder: Path, config: Mapping[str, Any], device: str) -> Scored:
+def scores_of(folder: Path, config: Mapping[str, Any], plugins: Sequence[str], device: str) -> Scored:
     """Return the scores of a run that has ended; decode its test (or dev) corpus where they are not kept yet.
 
     Args:
         folder: of the run.
         config: of the run, as its history has it.
+        plugins: that the plan names.
         device: to decode on, as torch names it.
 
     Raises:
@@ -107,7 +108,7 @@ def scores_of(folder: Path, config: Mapping[str, Any], device: str) -> Scored:
     key = (checkpoint.stem, written, fingerprint)
     if kept is not None and (kept.checkpoint, kept.written, kept.fingerprint) == key:
         return kept
-    scored = _decode(checkpoint, corpus, part, fingerprint, device)
+    scored = _decode(checkpoint, corpus, part, fingerprint, plugins, device)
     _write(folder / SCORES, scored)
     return scored
 
@@ -122,14 +123,16 @@ def _fingerprint(corpus: Path, data: DataConfig) -> str:
         opened.close()
 
 
-def _decode(checkpoint: Path, corpus: Path, part: str, fingerprint: str, device: str) -> Scored:
+def _decode(
+    checkpoint: Path, corpus: Path, part: str, fingerprint: str, plugins: Sequence[str], device: str
+) -> Scored:
     import torch
 
     from ctckit.engine.evaluate import evaluate
     from ctckit.trained import load_trained
 
     there = torch.device(device)
-    trained = load_trained(checkpoint, there)
+    trained = load_trained(checkpoint, there, plugins)
     judged, _ = trained.judged(corpus, there)
     found = evaluate(trained.model, judged, trained.tokens, shift=trained.shift, device=there)
     edits = {one.clip_id: one for one in found.hypotheses}

@@ -19,6 +19,7 @@ VERBS = {
     "sweep": ("ctckit.cli.sweep:sweep", "Tune a decode-time blank shift on a dev corpus."),
     "compare": ("ctckit.cli.compare:compare", "Say whether one run is better than another, and how sure that is."),
     "ablate": ("ctckit.cli.ablate:ablate", "Train variants with the same seeds and data, and compare them."),
+    "export": ("ctckit.cli.export:export", "Write a trained model as ONNX or safetensors, compared on real clips."),
     "report": ("ctckit.cli.report:report", "Write the report of a run as one HTML file."),
     "data": ("ctckit.cli.data:data", "Import, inspect, split, simulate corpora."),
     "plugins": ("ctckit.cli.plugins:plugins", "List plugins, show what they offer, write and check your own."),

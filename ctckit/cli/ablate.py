@@ -193,8 +193,7 @@ def resolve_variant(plan: Plan, path: Path, name: str, last: Sequence[Layer], co
     from ctckit.toml import as_toml
 
     variant = plan.variants[name]
-    plugins = plan.plugins if variant.plugins is None else variant.plugins
-    registry, sources = load_with_recipe(plugins or (), console)
+    registry, sources = load_with_recipe(plan.plugins_of(name), console)
     recipe = choose_recipe(registry, variant.recipe or plan.recipe)
     config = configure(recipe, [*plan.layers_of(name, path), *last])
     build_components(config, registry)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ctckit.cli.examples import examples
+from ctckit.cli.options import plugin_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 )
 @click.option("--resamples", type=click.IntRange(min=100), default=10_000, show_default=True, help="Corpora drawn.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draw.")
+@plugin_files
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--html",
@@ -44,6 +46,7 @@ def compare(
     data: Path | None,
     resamples: int,
     seed: int,
+    plugins: tuple[str, ...],
     device: str,
     html: Path | None,
     as_json: bool,
@@ -75,7 +78,7 @@ def compare(
         rows = by_histories(runs, recorded, data)
         caption = "best epochs of the histories: a loop of somebody's own leaves no model to decode a corpus with"
     else:
-        corpus, errors, words = decoded_errors(runs, data, device)
+        corpus, errors, words = decoded_errors(runs, data, plugins, device)
         found = resample(errors, words, resamples=resamples, seed=seed)
         rows = [_row(run, recorded[number], found, number) for number, run in enumerate(runs)]
         drawn = {"corpus": str(corpus), "utterances": len(words), "tokens": sum(words)}
@@ -115,7 +118,7 @@ def compare(
 
 
 def decoded_errors(
-    runs: tuple[Path, ...], data: Path | None, device: str
+    runs: tuple[Path, ...], data: Path | None, plugins: tuple[str, ...], device: str
 ) -> tuple[Path, list[list[int]], list[int]]:
     """Decode one corpus with every run.
 
@@ -129,14 +132,20 @@ def decoded_errors(
     from ctckit.devices import choose_device
     from ctckit.engine.evaluate import evaluate
     from ctckit.errors import ConfigError, DataError
-    from ctckit.trained import load_trained
+    from ctckit.plugin_host import files_of_run
+    from ctckit.stored import read_stored
+    from ctckit.trained import build_trained, checkpoint_path
 
     chosen = choose_device(device)
     path = data
+    unused = set(plugins)
     errors: list[list[int]] = []
     references: dict[str, tuple[str, ...]] = {}
     for run in runs:
-        trained = load_trained(run, chosen)
+        stored = read_stored(checkpoint_path(run, "best"))
+        own = files_of_run(stored.plugins, plugins)
+        unused -= set(own)
+        trained = build_trained(stored, chosen, own)
         path = path or trained.config.data.test or trained.config.data.dev
         if path is None:
             raise ConfigError("--data is not given, and the first run names no test or dev corpus")
@@ -147,6 +156,8 @@ def decoded_errors(
         found = evaluate(trained.model, judged, trained.tokens, shift=trained.shift, device=chosen).hypotheses
         edits = {one.clip_id: one.substitutions + one.deletions + one.insertions for one in found}
         errors.append([edits[clip] for clip in references])
+    if unused:
+        raise ConfigError(f"--plugin {min(unused)}: none of the runs was trained with it")
     assert path is not None
     return path, errors, [len(tokens) for tokens in references.values()]
 

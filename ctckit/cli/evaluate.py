@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ctckit.cli.examples import examples
+from ctckit.cli.options import plugin_files
 
 if TYPE_CHECKING:
     from ctckit.data.clips import StoredClip
@@ -30,15 +31,16 @@ _device = click.option("--device", default="auto", show_default=True, help="auto
 @click.command()
 @_run
 @_data
+@plugin_files
 @_device
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
-def evaluate(run: Path, data: Path | None, device: str, as_json: bool) -> None:
+def evaluate(run: Path, data: Path | None, plugins: tuple[str, ...], device: str, as_json: bool) -> None:
     """Score the best checkpoint of RUN (a folder, or a checkpoint file) on a corpus."""
     from ctckit.data.alphabet import near_misses
     from ctckit.record.figures import score_row
     from ctckit.record.history import finite
 
-    trained, path, evaluation, unknown = _evaluated(run, data, device)
+    trained, path, evaluation, unknown = _evaluated(run, data, plugins, device)
     scores = evaluation.scores
     if as_json:
         row = {"run": str(run), "corpus": str(path), "epoch": trained.epoch, **score_row(scores)}
@@ -85,10 +87,17 @@ def _loss(scores: Scores) -> str:
 )
 @_data
 @click.option("--frame-rate", type=float, help="Feature frames a second; the run's data.frame_rate by default.")
+@plugin_files
 @_device
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; standard output by default, or as -.")
 def decode(
-    run: Path, features: Path | None, data: Path | None, frame_rate: float | None, device: str, out: Path | None
+    run: Path,
+    features: Path | None,
+    data: Path | None,
+    frame_rate: float | None,
+    plugins: tuple[str, ...],
+    device: str,
+    out: Path | None,
 ) -> None:
     """Decode clips with the best checkpoint of RUN, one JSON line a clip.
 
@@ -104,12 +113,12 @@ def decode(
 
     if features is not None and data is not None:
         raise ConfigError("--features and --data both name clips; give one")
-    recogniser = load(run, device, frame_rate=frame_rate)
+    recogniser = load(run, device, frame_rate=frame_rate, plugins=plugins)
     faults: list[DataError] = []
     references: dict[str, tuple[str, ...]] = {}
 
     def clips() -> Iterator[Clip]:
-        for clip in _clips(recogniser, features, data, faults):
+        for clip in stored_clips(recogniser, features, data, faults):
             if clip.reference is not None:
                 references[clip.clip_id] = clip.reference
             yield Clip(clip.clip_id, clip.features_TF)
@@ -131,9 +140,10 @@ def decode(
         raise DataError(f"{len(faults)} of {len(faults) + len(lines)} clips could not be decoded, as said above")
 
 
-def _clips(
+def stored_clips(
     recogniser: Recogniser, features: Path | None, data: Path | None, faults: list[DataError]
 ) -> Iterator[StoredClip]:
+    """Yield the clips of --features, of --data, or else of the run's test or dev corpus."""
     from ctckit.assemble import open_configured
     from ctckit.data.clips import clips_of_arrays, clips_of_corpus, clips_of_stream
     from ctckit.errors import ConfigError
@@ -169,14 +179,16 @@ def _line(hypothesis: Hypothesis) -> dict[str, Any]:
     return {"clip": hypothesis.clip_id, "tokens": tokens}
 
 
-def _evaluated(run: Path, data: Path | None, device: str) -> tuple[Trained, Path, Evaluation, tuple[str, ...]]:
+def _evaluated(
+    run: Path, data: Path | None, plugins: tuple[str, ...], device: str
+) -> tuple[Trained, Path, Evaluation, tuple[str, ...]]:
     from ctckit.devices import choose_device
     from ctckit.engine.evaluate import evaluate as score
     from ctckit.errors import ConfigError
     from ctckit.trained import load_trained
 
     chosen = choose_device(device)
-    trained = load_trained(run, chosen)
+    trained = load_trained(run, chosen, plugins)
     path = data or trained.config.data.test or trained.config.data.dev
     if path is None:
         raise ConfigError("--data is not given, and the run names no test or dev corpus")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ctckit.cli.examples import examples
+from ctckit.cli.options import plugin_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +41,18 @@ if TYPE_CHECKING:
     "--step", type=click.FloatRange(min=0.01), default=0.25, show_default=True, help="Between two shifts."
 )
 @click.option("--store", is_flag=True, help="Write the best shift into the checkpoint; decoding then applies it.")
+@plugin_files
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print all shifts as JSON.")
 def sweep(
-    run: Path, dev: Path | None, span: tuple[float, float], step: float, store: bool, device: str, as_json: bool
+    run: Path,
+    dev: Path | None,
+    span: tuple[float, float],
+    step: float,
+    store: bool,
+    plugins: tuple[str, ...],
+    device: str,
+    as_json: bool,
 ) -> None:
     """Find the decode-time shift of the blank that makes fewest errors on a dev corpus.
 
@@ -59,7 +68,7 @@ def sweep(
     if span[0] > span[1]:
         raise ConfigError(f"--range {span[0]:g} {span[1]:g}: the first is the least")
     chosen = choose_device(device)
-    trained = load_trained(run, chosen)
+    trained = load_trained(run, chosen, plugins)
     path = dev or trained.config.data.dev
     if path is None:
         raise ConfigError("--dev is not given, and the run names no dev corpus")

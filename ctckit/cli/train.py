@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,8 +108,10 @@ def train(
     if max_minutes is not None and math.isnan(max_minutes):  # click lets it pass: it is outside of no range
         raise ConfigError("--max-minutes nan: give a number of minutes")
     if resume is not None:
-        fresh = (plugins, recipe, data, dev, test, config_path, assignments, out, seed, dry_run, print_config)
-        job = resumed(resume, any(value is not None and value != () and value is not False for value in fresh))
+        fresh = (recipe, data, dev, test, config_path, assignments, out, seed, dry_run, print_config)
+        job = resumed(
+            resume, plugins, any(value is not None and value != () and value is not False for value in fresh)
+        )
     else:
         registry, sources = load_with_recipe(plugins, console)
         layers = settings_layers(data, dev, test, config_path, assignments, seed)
@@ -166,25 +169,28 @@ class Job:
     state: Mapping[str, Any] | None = None
 
 
-def resumed(run: Path, with_settings: bool) -> Job:
+def resumed(run: Path, plugins: Sequence[str], with_settings: bool) -> Job:
     """Take up a run at its last checkpoint.
 
     Args:
         run: its folder, or a checkpoint in it.
+        plugins: files of the run's that may be run.
         with_settings: whether settings were given as well, which a run has itself.
     """
     from ctckit.config import from_json
     from ctckit.engine.checkpoint import load_checkpoint
-    from ctckit.plugin_host import load_plugins
+    from ctckit.plugin_host import load_plugins, plugins_of_run
     from ctckit.trained import checkpoint_path
 
     if with_settings:
         raise ConfigError(
-            "--resume goes on with the run's own settings; give only --device, --threads, --max-minutes, "
-            "--max-updates, --verbose, --json"
+            "--resume goes on with the run's own settings; give only --plugin FILE.py, --device, --threads, "
+            "--max-minutes, --max-updates, --verbose, --json"
         )
     state = load_checkpoint(checkpoint_path(run, "last"))
-    registry, sources = load_plugins(state["identity"]["plugins"])
+    identity = state["identity"]
+    recorded = {name: identity["versions"].get(name, "") for name in identity["plugins"]}
+    registry, sources = load_plugins(plugins_of_run(recorded, plugins))
     return Job(registry, sources, from_json(state["config"]), run if run.is_dir() else run.parent.parent, state)
 
 
@@ -224,8 +230,6 @@ def load_with_recipe(plugins: Sequence[str], console: Console) -> tuple[Registry
 
 def options_of(config: Config, sources: Sequence[PluginSource]) -> str:
     """Return the options under which a written configuration is taken back."""
-    import shlex
-
     options = [*(f"--plugin={source.reference}" for source in sources), f"--recipe={config.recipe}"]
     return shlex.join([*options, "--config=THIS_FILE"])
 
@@ -384,9 +388,11 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
         "target_wer": target,
     }
     if ending.resumable:
-        console.print(f"go on with: ctckit train --resume {run.folder}")
+        files = [name for name in run.identity["plugins"] if name.endswith(".py")]
+        named = "".join(f" --plugin {shlex.quote(name)}" for name in files)
+        console.print(f"go on with: ctckit train --resume {run.folder}{named}")
     if best is not None and run.config.data.test is not None and ending.reason != "interrupted":
-        trained = load_trained(run.folder, device)
+        trained = load_trained(run.folder, device, run.identity["plugins"])
         judged, unknown = trained.judged(run.config.data.test, device)
         scores = evaluate(trained.model, judged, trained.tokens, shift=trained.shift, device=device).scores
         row = {

@@ -1,0 +1,160 @@
+"""What is kept of a trained model: by a run as a checkpoint, by ``ctckit export`` as safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ctckit.config import Config, from_json, to_json
+from ctckit.engine.checkpoint import load_checkpoint
+from ctckit.errors import CheckpointError, ConfigError
+from ctckit.files import atomic
+
+SUFFIX = ".safetensors"
+
+KEY = "ctckit"
+"""Of the metadata of a safetensors file, whose values are texts: one JSON object."""
+
+FORMAT = 1
+"""Of that object; raised when its layout changes."""
+
+WEIGHTS, PIPELINE = "model.", "pipeline."
+"""What names of tensors begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A trained model as it is kept, before any code of plugins has run.
+
+    Attributes:
+        config: of its run.
+        plugins: versions of the plugins, by what finds them.
+        tokens: of the alphabet, blank first.
+        pipeline: state of the feature preparation.
+        weights: of the model, by name.
+        stage: of the model, or None where it has none.
+        epoch: the epoch that it comes from.
+        shift: logit shift that decoding applies, nats.
+    """
+
+    config: Config
+    plugins: Mapping[str, str]
+    tokens: tuple[str, ...]
+    pipeline: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    stage: int | None
+    epoch: int
+    shift: float
+
+
+def read_stored(path: Path) -> Stored:
+    """Read a checkpoint, or what ``write_safetensors`` wrote.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format, or not of a run.
+        ConfigError: a safetensors file, and the package that reads it is not installed.
+    """
+    return read_safetensors(path) if path.suffix == SUFFIX else _from_checkpoint(path)
+
+
+def _from_checkpoint(path: Path) -> Stored:
+    state = load_checkpoint(path)
+    absent = {"config", "identity", "model", "clock", "judged_shift"} - set(state)
+    if absent:
+        raise CheckpointError(f"{path}: lacks {', '.join(sorted(absent))}; it is not a checkpoint of a run")
+    config, identity, now = from_json(state["config"]), state["identity"], state["clock"]["now"]
+    return Stored(
+        config,
+        {name: identity["versions"].get(name, "") for name in identity["plugins"]},
+        tuple(identity["tokens"]),
+        identity["pipeline"],
+        state["model"],
+        config.stage_of(now["phase"]),
+        now["epoch"],
+        float(state["judged_shift"]),
+    )
+
+
+def write_safetensors(path: Path, stored: Stored) -> None:
+    """Write weights, configuration, alphabet and feature statistics as one file, whole or not at all.
+
+    Raises:
+        CheckpointError: the model keeps something that is no tensor, or the file cannot be written.
+        ConfigError: the package that writes it is not installed.
+    """
+    safetensors = _safetensors()
+    pipeline = dict(stored.pipeline)
+    tensors = {f"{PIPELINE}{name}": value for name, value in pipeline.items() if isinstance(value, Tensor)}
+    for name, value in stored.weights.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(f"the model keeps '{name}', which is no tensor; safetensors holds tensors alone")
+        tensors[f"{WEIGHTS}{name}"] = value
+    about = {
+        "format": FORMAT,
+        "config": to_json(stored.config),
+        "plugins": dict(stored.plugins),
+        "tokens": list(stored.tokens),
+        "pipeline": {name: None if isinstance(value, Tensor) else value for name, value in pipeline.items()},
+        "stage": stored.stage,
+        "epoch": stored.epoch,
+        "shift": stored.shift,
+    }
+    with atomic(path, CheckpointError) as temporary:
+        # copies, because safetensors refuses tensors that share memory, as tied weights do
+        separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        try:
+            safetensors.torch.save_file(separate, temporary, {KEY: json.dumps(about), "format": "pt"})
+        except RuntimeError as error:  # safetensors' own error of a full disk
+            raise OSError(str(error)) from error
+
+
+def read_safetensors(path: Path) -> Stored:
+    """Read what ``write_safetensors`` wrote; for errors see ``read_stored``."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    safetensors = _safetensors()
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get(KEY, "null"))
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path}: is not a readable safetensors file: {error}") from error
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path}: was not written by `ctckit export`: its metadata lacks '{KEY}'")
+    if about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {about.get('format')}, this ctckit reads {FORMAT}; export it with this version"
+        )
+    try:
+        pipeline = about["pipeline"] | _named(tensors, PIPELINE)
+        return Stored(
+            from_json(about["config"]),
+            about["plugins"],
+            tuple(about["tokens"]),
+            pipeline,
+            _named(tensors, WEIGHTS),
+            about["stage"],
+            int(about["epoch"]),
+            float(about["shift"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its metadata are damaged: {type(error).__name__} {error}") from error
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _safetensors() -> Any:
+    """Return the package, with its submodule for torch loaded."""
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise ConfigError("safetensors files need a package: pip install 'ctckit[export]'") from error
+    return safetensors
