@@ -11,6 +11,7 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ from ctckit.data import (
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged, frequency_bands
 from ctckit.engine.run import ActivePhase, Run
-from ctckit.errors import ConfigError, DataError, PluginError
+from ctckit.engine.step import parts_of
+from ctckit.errors import ConfigError, DataError, PluginError, suggest
 from ctckit.feasibility import infeasible_clips
 from ctckit.interfaces import Model
 from ctckit.plateau import unigram_plateau
@@ -45,6 +47,8 @@ from ctckit.plugin_host import PluginSource
 from ctckit.record.figures import described
 from ctckit.record.history import HISTORY, History
 from ctckit.registry import Registry
+from ctckit.stored import checkpoint_path, read_stored
+from ctckit.transfer import Transfer, transfer, transferred_pipeline
 from ctckit.types import Progress, Remedy
 
 Indices = npt.NDArray[np.int64]
@@ -94,6 +98,7 @@ class Checked:
         model: initialised from the run's seed, on the CPU.
         kept: training clips with a path, by number.
         dropped: the others, left out because the configuration says so.
+        transfer: what the model begins with, where that is not its initialisation alone.
     """
 
     components: Components
@@ -102,6 +107,7 @@ class Checked:
     model: Model
     kept: Indices
     dropped: tuple[Infeasible, ...]
+    transfer: Transfer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,7 @@ class Assembled:
         pipeline: fitted.
         notes: what is worth saying of the components, one line each.
         remedies: what the model and the plugins propose to a run that needs it, the model's first.
+        transfer: what the model began with, where that is not its initialisation alone.
     """
 
     run: Run
@@ -127,25 +134,39 @@ class Assembled:
     pipeline: FeaturePipeline
     notes: tuple[str, ...]
     remedies: tuple[Remedy, ...]
+    transfer: Transfer | None
 
 
-def check(config: Config, registry: Registry) -> Checked:
+def check(config: Config, registry: Registry, *, resumed: bool = False) -> Checked:
     """Find whatever is wrong with a run without reading a feature; components come before any file is opened.
 
+    Args:
+        config: validated.
+        registry: filled by the plugins.
+        resumed: whether weights come from a checkpoint of the run, so that nothing else is to begin with.
+
     Raises:
-        ConfigError, DataError: one clear line each.
+        ConfigError, DataError, CheckpointError: one clear line each.
     """
     components = build_components(config, registry)
     refuse_train_only_shift(config, components.phases)
+    source = None if config.init_from is None or resumed else checkpoint_path(config.init_from, "best")
+    stored = None if source is None else read_stored(source)
     corpora = open_corpora(config)
-    pipeline = FeaturePipeline(
-        corpora.train.corpus.feature_size, deltas=config.data.deltas, normalize=config.data.normalize
-    )
+    width, tokens = corpora.train.corpus.feature_size, corpora.alphabet.tokens
+    pipeline = FeaturePipeline(width, deltas=config.data.deltas, normalize=config.data.normalize)
+    if stored is not None and source is not None:
+        pipeline = transferred_pipeline(stored, config, width, source)
     for corpus in (corpora.dev.corpus, corpora.test):
         if corpus is not None:
             pipeline.check(corpus)
     torch.manual_seed(config.seed)
-    model = build_model(config, registry, pipeline.output_size, len(corpora.alphabet))
+    build = partial(build_model, config, registry, pipeline.output_size)
+    model = build(len(tokens))
+    begun = None
+    if stored is not None and source is not None:
+        begun = transfer(model, lambda: build(len(tokens) + 1), stored, tokens, source)
+    refuse_unknown_parts(config, model)
     tried = copy.deepcopy(model)  # the first phases may have no stage: the model then stays as it was built
     for phase in config.phases.values():
         if phase.stage is not None:
@@ -154,7 +175,7 @@ def check(config: Config, registry: Registry) -> Checked:
     if first is not None:
         model.set_stage(first)
     kept, dropped = feasible_clips(config, model, corpora.train)
-    return Checked(components, corpora, pipeline, model, kept, dropped)
+    return Checked(components, corpora, pipeline, model, kept, dropped, begun)
 
 
 def assemble(
@@ -179,10 +200,11 @@ def assemble(
     Raises:
         ConfigError, DataError, CheckpointError: one clear line each.
     """
-    checked = check(config, registry)
+    checked = check(config, registry, resumed=resume is not None)
     if resume is None:
         pipeline = checked.pipeline
-        pipeline.fit(checked.corpora.train.corpus)
+        if checked.transfer is None:
+            pipeline.fit(checked.corpora.train.corpus)
     else:
         pipeline = FeaturePipeline.from_state_dict(resume["identity"]["pipeline"])
     run = _run(config, checked, pipeline, sources, folder, device)
@@ -199,6 +221,7 @@ def assemble(
         pipeline,
         checked.components.notes,
         remedies(config, registry, checked),
+        checked.transfer,
     )
 
 
@@ -232,7 +255,7 @@ def _run(
         tokens=alphabet.tokens,
         model=model,
         device=device,
-        optimizer=torch.optim.AdamW(model.parameters()),
+        optimizer=torch.optim.AdamW(parameter_groups(model, config)),
         phases=checked.components.phases,
         monitors=checked.components.monitors,
         train=loader(config, train, pipeline, kept, device, shuffle=True),
@@ -331,6 +354,32 @@ def remedies(config: Config, registry: Registry, checked: Checked) -> tuple[Reme
     return (*own, *(remedy for remedy, unless in registry.remedies if unless not in used))
 
 
+def refuse_unknown_parts(config: Config, model: Model) -> None:
+    """Refuse phases that freeze, or give a rate to, parts that the model does not have.
+
+    Raises:
+        ConfigError: names phase, part and the parts there are; or nothing would be left to learn.
+    """
+    parts = parts_of(model)
+    for phase, settings in config.phases.items():
+        for key, names in (("frozen", settings.frozen), ("rates", settings.rates)):
+            for name in names:
+                if name not in parts:
+                    raise ConfigError(
+                        f"phases.{phase}.{key}: the model has no part '{name}'{suggest(name, parts)}; it has "
+                        f"{', '.join(parts)}"
+                    )
+        if set(parts) <= set(settings.frozen):
+            raise ConfigError(f"phases.{phase}.frozen: nothing is left to learn; leave a part out")
+
+
+def parameter_groups(model: Model, config: Config) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: all parameters, or one a part where a phase gives parts rates of their own."""
+    if not any(settings.rates for settings in config.phases.values()):
+        return [{"params": list(model.parameters())}]
+    return [{"params": parameters, "part": part} for part, parameters in parts_of(model).items()]
+
+
 def refuse_train_only_shift(config: Config, phases: Mapping[str, ActivePhase]) -> None:
     """Refuse a logit shift that is left out in evaluation and does not end at zero.
 
@@ -420,6 +469,7 @@ def provenance(assembled: Assembled, sources: Sequence[PluginSource]) -> dict[st
         "data": dict(run.identity["fingerprints"]),
         "dropped": [clip.clip_id for clip in assembled.dropped],
         "remedies": [asdict(remedy) for remedy in assembled.remedies],
+        **({} if assembled.transfer is None else {"init_from": assembled.transfer.as_dict()}),
         "config": configuration.to_json(run.config),
         "figures": described(run.figures),
     }

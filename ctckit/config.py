@@ -23,7 +23,9 @@ from ctckit.errors import ConfigError, suggest
 from ctckit.files import STANDARD
 from ctckit.recipe import Component, Plan, Recipe, Strict
 
-NULLABLE = frozenset({"penalty", "dropout", "stage", "curriculum", "max_frames", "max_batch_frames", "frame_rate"})
+NULLABLE = frozenset(
+    {"penalty", "dropout", "stage", "curriculum", "max_frames", "max_batch_frames", "frame_rate", "init_from"}
+)
 """Keys that take "none" for leaving the thing out."""
 
 PHASE_COMPONENTS = ("schedule", "penalty")
@@ -90,6 +92,9 @@ class Config(Plan):
 
     recipe: str
     """The recipe that the plan came from."""
+
+    init_from: Path | None = None
+    """A run, checkpoint or safetensors export whose weights the model begins with, rows of shared labels kept."""
 
     data: DataConfig = DataConfig()
     """Corpora."""

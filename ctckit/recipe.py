@@ -95,6 +95,12 @@ class Phase(Strict):
     stage: int | None = None
     """Training stage of the model, for models that have stages; None keeps that of the phase before."""
 
+    frozen: tuple[str, ...] = ()
+    """Parts of the model that do not learn, by the names of its attributes; their batch statistics stand still."""
+
+    rates: dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Learning rates of parts of the model, as multiples of the schedule's."""
+
     time_mask_prob: Share = 0.0
     """Expected share of input frames that are masked, in spans."""
 

@@ -17,6 +17,9 @@ from ctckit.files import atomic
 
 SUFFIX = ".safetensors"
 
+EXPORTED = "model.safetensors"
+"""What an export is called in a folder without checkpoints."""
+
 KEY = "ctckit"
 """Of the metadata of a safetensors file, whose values are texts: one JSON object."""
 
@@ -158,3 +161,21 @@ def _safetensors() -> Any:
     except ImportError as error:
         raise ConfigError("safetensors files need a package: pip install 'ctckit[export]'") from error
     return safetensors
+
+
+def checkpoint_path(path: Path, name: str) -> Path:
+    """Return the checkpoint ``name`` of a run's folder or the export in it, or ``path`` itself if it is a file.
+
+    Raises:
+        CheckpointError: the folder holds no such checkpoint; says why a best one may be missing.
+    """
+    if path.is_file():
+        return path
+    checkpoint = path / "checkpoints" / f"{name}.pt"
+    if not checkpoint.is_file():
+        if (path / EXPORTED).is_file():
+            return path / EXPORTED
+        why = ": no epoch left the unigram plateau with labels emitted; checkpoints/last.pt is the last"
+        last = (path / "checkpoints" / "last.pt").is_file()
+        raise CheckpointError(f"{path}: no checkpoint '{name}'{why if last else ', is it the folder of a run?'}")
+    return checkpoint

@@ -15,13 +15,9 @@ from ctckit.config import Config
 from ctckit.data import Alphabet, FeaturePipeline, encode_targets
 from ctckit.engine.evaluate import Judged
 from ctckit.engine.state import Weights
-from ctckit.errors import CheckpointError
 from ctckit.interfaces import Model
 from ctckit.plugin_host import load_plugins, plugins_of_run
-from ctckit.stored import Stored, read_stored
-
-EXPORTED = "model.safetensors"
-"""What an export is called in a folder without checkpoints."""
+from ctckit.stored import Stored, checkpoint_path, read_stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +89,3 @@ def build_trained(stored: Stored, device: torch.device, plugins: Sequence[str] =
         shift = 0.0
     model.to(device).eval()
     return Trained(config, model, stored.tokens, pipeline, shift, stored.epoch)
-
-
-def checkpoint_path(path: Path, name: str) -> Path:
-    """Return the checkpoint ``name`` of a run's folder or the export in it, or ``path`` itself if it is a file.
-
-    Raises:
-        CheckpointError: the folder holds no such checkpoint; says why a best one may be missing.
-    """
-    if path.is_file():
-        return path
-    checkpoint = path / "checkpoints" / f"{name}.pt"
-    if not checkpoint.is_file():
-        if (path / EXPORTED).is_file():
-            return path / EXPORTED
-        why = ": no epoch left the unigram plateau with labels emitted; checkpoints/last.pt is the last"
-        last = (path / "checkpoints" / "last.pt").is_file()
-        raise CheckpointError(f"{path}: no checkpoint '{name}'{why if last else ', is it the folder of a run?'}")
-    return checkpoint

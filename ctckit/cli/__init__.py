@@ -20,6 +20,7 @@ VERBS = {
     "compare": ("ctckit.cli.compare:compare", "Say whether one run is better than another, and how sure that is."),
     "ablate": ("ctckit.cli.ablate:ablate", "Train variants with the same seeds and data, and compare them."),
     "export": ("ctckit.cli.export:export", "Write a trained model as ONNX or safetensors, compared on real clips."),
+    "card": ("ctckit.cli.card:card", "Write a model card from a run's history."),
     "report": ("ctckit.cli.report:report", "Write the report of a run as one HTML file."),
     "data": ("ctckit.cli.data:data", "Import, inspect, split, simulate corpora."),
     "plugins": ("ctckit.cli.plugins:plugins", "List plugins, show what they offer, write and check your own."),

@@ -133,8 +133,8 @@ def decoded_errors(
     from ctckit.engine.evaluate import evaluate
     from ctckit.errors import ConfigError, DataError
     from ctckit.plugin_host import files_of_run
-    from ctckit.stored import read_stored
-    from ctckit.trained import build_trained, checkpoint_path
+    from ctckit.stored import checkpoint_path, read_stored
+    from ctckit.trained import build_trained
 
     chosen = choose_device(device)
     path = data

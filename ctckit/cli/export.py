@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ctckit.recogniser import Recogniser
 
 
-EXPORTERS = {"export": "by torch.export", "trace": "traced, as torch.export refuses the model"}
+EXPORTERS = {"export": "by torch.export", "trace": "traced"}
 
 
 @click.command(
@@ -140,8 +140,8 @@ def _safetensors(
 ) -> dict[str, Any]:
     from ctckit.export.graph import Graph
     from ctckit.export.parity import compare, runner_of
-    from ctckit.stored import read_safetensors, read_stored, write_safetensors
-    from ctckit.trained import build_trained, checkpoint_path
+    from ctckit.stored import checkpoint_path, read_safetensors, read_stored, write_safetensors
+    from ctckit.trained import build_trained
 
     write_safetensors(path, read_stored(checkpoint_path(run, "best")))
     again = build_trained(read_safetensors(path), recogniser.device, plugins)

@@ -63,7 +63,8 @@ def sweep(
     from ctckit.devices import choose_device
     from ctckit.errors import ConfigError
     from ctckit.shifts import best_shift, sweep_shifts
-    from ctckit.trained import checkpoint_path, load_trained
+    from ctckit.stored import checkpoint_path
+    from ctckit.trained import load_trained
 
     if span[0] > span[1]:
         raise ConfigError(f"--range {span[0]:g} {span[1]:g}: the first is the least")

@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     help="Settings in TOML; - is standard input.",
 )
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting; may be repeated.")
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="Begin with the weights of a run, a checkpoint or a safetensors export; rows of shared labels are kept.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/RECIPE-N by default.")
 @click.option("--seed", type=int, help="Same as --set seed=N.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -73,6 +79,7 @@ def train(
     test: Path | None,
     config_path: Path | None,
     assignments: tuple[str, ...],
+    init_from: Path | None,
     out: Path | None,
     seed: int | None,
     device: str,
@@ -108,13 +115,15 @@ def train(
     if max_minutes is not None and math.isnan(max_minutes):  # click lets it pass: it is outside of no range
         raise ConfigError("--max-minutes nan: give a number of minutes")
     if resume is not None:
-        fresh = (recipe, data, dev, test, config_path, assignments, out, seed, dry_run, print_config)
+        fresh = (recipe, data, dev, test, config_path, assignments, init_from, out, seed, dry_run, print_config)
         job = resumed(
             resume, plugins, any(value is not None and value != () and value is not False for value in fresh)
         )
     else:
         registry, sources = load_with_recipe(plugins, console)
         layers = settings_layers(data, dev, test, config_path, assignments, seed)
+        if init_from is not None:
+            layers.append(("--init-from", {"init_from": init_from}))
         config = configure(choose_recipe(registry, recipe), layers)
         build_components(config, registry)  # what is wrong with these is said before any corpus is made or opened
         if print_config:
@@ -130,6 +139,8 @@ def train(
         console.print(hint)
     assembled = assemble(job.config, job.registry, job.sources, job.folder, chosen, resume=job.state)
     run = assembled.run
+    for line in () if assembled.transfer is None else assembled.transfer.lines():
+        console.print(line)
     for note in assembled.notes if job.state is None and verbose else ():
         console.print(note)
     if assembled.dropped:
@@ -180,7 +191,7 @@ def resumed(run: Path, plugins: Sequence[str], with_settings: bool) -> Job:
     from ctckit.config import from_json
     from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.plugin_host import load_plugins, plugins_of_run
-    from ctckit.trained import checkpoint_path
+    from ctckit.stored import checkpoint_path
 
     if with_settings:
         raise ConfigError(

@@ -65,7 +65,7 @@ def dry_run(run: Run, longest: Loader) -> DryRun:
     run.configure_phase()
     if run.phase.penalty:
         run.phase.penalty.prepare(run.model)
-    run.model.train()
+    run.train_mode()
     seconds, losses, longest_frames = [], [], 0
     for batch in _batches(run, longest):
         longest_frames = max(longest_frames, batch.features_BTF.shape[1])

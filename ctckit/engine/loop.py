@@ -125,7 +125,7 @@ def start_epoch(run: Run) -> bool:
 
 def train_epoch(run: Run) -> Iterator[StepResult]:
     """Take the steps of the epoch under way that are still to be taken."""
-    run.model.train()
+    run.train_mode()
     totals, penalty, at = run.state.totals, run.phase.penalty, run.clock.now
     began, before = time.monotonic(), totals.seconds
     share = run.phase.clip_share(at.phase_epoch)
@@ -148,8 +148,7 @@ def take_step(run: Run, loaded: Batch) -> tuple[StepOutcome, int]:
     max_frames = run.state.adjustments.max_frames or settings.max_frames
     kept, cropped = (loaded, 0) if max_frames is None else crop(loaded, max_frames, run.model)
     batch = augment(kept.to(run.device), settings, views=views)
-    for group in run.optimizer.param_groups:
-        group["lr"] = run.learning_rate()
+    run.set_learning_rate()
     objective = run.objective()
     with run.naming("model", run.model):
         outcome = train_step(
@@ -181,7 +180,7 @@ def judge(run: Run) -> EpochResult:
         auxiliary_losses={name: total / steps for name, total in sorted(totals.auxiliary.items())},
         plateau_loss=run.plateau_loss,
         gradient_norm=totals.gradient_norm / steps,
-        learning_rate=run.optimizer.param_groups[0]["lr"],
+        learning_rate=run.last_learning_rate(),
         shift=run.shift(),
         domain=run.domain,
         dropout=settings.dropout if run.state.adjustments.dropout is None else run.state.adjustments.dropout,

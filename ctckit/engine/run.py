@@ -80,6 +80,7 @@ class Run:
         history: what happened, row by row.
         state: what else changes while the run goes on.
         built_dropout: layers with the probability that they were built with, for phases that name none.
+        built_frozen: parameters that the model itself does not train.
         figures: of plugins and the model, measured at the end of every epoch.
     """
 
@@ -100,10 +101,14 @@ class Run:
     history: History
     state: RunState = field(default_factory=RunState)
     built_dropout: tuple[tuple[nn.Module, str, float], ...] = ()
+    built_frozen: frozenset[str] = frozenset()
     figures: tuple[Figure, ...] = ()
 
     def __post_init__(self) -> None:
-        """Note the model's dropout before any phase changes it."""
+        """Note the model's dropout, and what it does not train, before any phase changes it."""
+        self.built_frozen = frozenset(
+            name for name, parameter in self.model.named_parameters() if not parameter.requires_grad
+        )
         self.built_dropout = tuple(
             (layer, attribute, getattr(layer, attribute)) for layer, attribute in dropout_layers(self.model)
         )
@@ -197,6 +202,12 @@ class Run:
                 )
         return own * self.state.adjustments.learning_rate_factor
 
+    def last_learning_rate(self) -> float:
+        """Return the rate of the last step, that of parts without a rate of their own."""
+        group = self.optimizer.param_groups[0]
+        rate: float = group["lr"] / self.phase.settings.rates.get(group.get("part", ""), 1.0)
+        return rate
+
     @contextmanager
     def naming(self, role: str, component: object) -> Iterator[None]:
         """Add to any error which component failed, when; of components within one another, the innermost."""
@@ -225,6 +236,26 @@ class Run:
             self.model.set_stage(stage)
         for group in self.optimizer.param_groups:
             group["weight_decay"] = settings.weight_decay
+        for name, parameter in self.model.named_parameters():
+            frozen = name in self.built_frozen or name.partition(".")[0] in settings.frozen
+            parameter.requires_grad_(not frozen)
+            if frozen:
+                parameter.grad = None
+
+    def train_mode(self) -> None:
+        """Put the model into training mode, but for the batch statistics of frozen parts."""
+        self.model.train()
+        for name in self.phase.settings.frozen:
+            part = getattr(self.model, name)
+            for layer in part.modules() if isinstance(part, nn.Module) else ():
+                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                    layer.eval()
+
+    def set_learning_rate(self) -> None:
+        """Set the rate for the step about to be taken, for parts that have their own as a multiple of it."""
+        rate, rates = self.learning_rate(), self.phase.settings.rates
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * rates.get(group.get("part", ""), 1.0)
 
     def measured(self, result: EpochResult) -> EpochResult:
         """Return a finished epoch with the figures of plugins and of the model.

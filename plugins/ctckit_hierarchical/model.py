@@ -166,7 +166,7 @@ class TemporalConvolution(nn.Module):
         """Map ``[B, T, F]`` to ``[B, T_out, H]`` and the lengths with it."""
         real_BT = ctckit.real_frames(lengths_B, features_BTF.shape[1]).t()
         hidden_BTH = self.convolution(features_BTF.transpose(1, 2)).transpose(1, 2)
-        if self.training:
+        if self.norm.training:
             normed_BTH = torch.zeros_like(hidden_BTH)
             normed_BTH[real_BT] = torch.relu(self._normed(hidden_BTH[real_BT]))
         else:  # the same without picking frames, whose number a traced or exported graph cannot know
@@ -185,7 +185,7 @@ class TemporalConvolution(nn.Module):
             norm.running_var,
             norm.weight,
             norm.bias,
-            training=self.training and len(hidden_NH) > 1,
+            training=norm.training and len(hidden_NH) > 1,
             momentum=norm.momentum or 0.0,
             eps=norm.eps,
         )

@@ -91,7 +91,7 @@ def test_no_verb_opens_a_corpus_for_a_misspelt_parameter(
     command: list[str], setting: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(dataset, "_open", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(dataset, "open_file", lambda path: pytest.fail(f"{path} was opened"))
     result = CliRunner().invoke(main, [*command, f"--set={setting}"])
     assert result.exit_code == 2, result.output
     wrong = setting.partition("=")[0].rpartition(".")[2]

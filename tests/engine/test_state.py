@@ -78,8 +78,8 @@ def test_a_stored_checkpoint_is_restored_to_the_last_bit(stored_run: Any, findin
     assert {path: again.get(path) for path in wanted} == wanted
     # components may have learnt to remember more since, and the configuration a setting
     more = {path for path in set(again) - set(wanted) if not path.startswith(".components.")}
-    assert more == {".config.data.frame_rate"}
-    assert again[".config.data.frame_rate"] is None
+    assert more == {".config.data.frame_rate", ".config.init_from"}
+    assert again[".config.data.frame_rate"] is again[".config.init_from"] is None
 
 
 @pytest.mark.parametrize("findings_size", [True, False])
