@@ -159,6 +159,13 @@ def stored_clips(
         return clips_of_arrays(path, faults)
     corpus = open_configured(config, path, "optional", faults)
     recogniser.trained.pipeline.check(corpus)
+    if corpus.attribute_names and not any(map(corpus.has_transcript, range(len(corpus)))):
+        there = ", ".join(map(repr, corpus.attribute_names))
+        click.echo(
+            f"{path}: no clip has the transcript {config.data.transcript_key!r}, so that nothing is scored; clips "
+            f"have {there}",
+            err=True,
+        )
     return clips_of_corpus(corpus, faults)
 
 

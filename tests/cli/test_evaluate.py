@@ -272,3 +272,21 @@ def test_the_example_runs(recogniser: Path, clips: Any, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "0.npy" in done.stdout
     assert " s  " in done.stdout
+
+
+def test_a_transcript_under_another_name_is_said(
+    cli: Any, recogniser: Path, tiny: Any, clips: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "named.h5"
+    with h5py.File(path, "w") as file:
+        for clip, features in clips.items():
+            group = file.create_group(clip)
+            group["features"] = features
+            group.attrs["sentence"] = "A B"
+    done = cli("decode", recogniser, "--data", path)
+    assert done.returncode == 0, done.stderr
+    assert len(lines(done.stdout)) == len(clips)
+    assert (
+        "no clip has the transcript 'transcript', so that nothing is scored; clips have 'sentence'" in done.stderr
+    )
+    assert "no clip has" not in cli("decode", recogniser, "--data", tiny.test).stderr

@@ -171,6 +171,17 @@ def test_event_files_by_epoch_by_step_and_with_an_epoch_of_their_own(tmp_path: P
     same(read_any(by_side))
 
 
+def test_an_event_file_that_is_cut_off_says_so(tmp_path: Path) -> None:
+    points = [point for n in range(12) for point in (("Loss/train", T[n], n), ("WER/val", W[n], n))]
+    file = next(_events(tmp_path / "a", points).iterdir())
+    assert not [note for note in read_any(file).notes if "ends within" in note]
+    file.write_bytes(file.read_bytes()[:-3])
+    run = read_any(file.parent)
+    assert len(run.epochs) == 12
+    (note,) = (note for note in run.notes if "ends within a record" in note)
+    assert "24 whole ones are read" in note  # 24 scalars and the version of the format, less the one cut off
+
+
 def test_without_tensorboard_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "events.out.tfevents.1"
     path.write_bytes(b"x")

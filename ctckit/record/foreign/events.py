@@ -27,6 +27,12 @@ def event_rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     series = _series(path)
     for part in sides:
         series |= {f"{part.name}/{tag}": points for tag, points in _series(part).items()}
+    for file in (found for place in (path, *sides) for found in _files(place)):
+        records, whole = _records(file)
+        if not whole:
+            notes.append(
+                f"{file.name} ends within a record: {records} whole ones are read; its run goes on, or was cut off."
+            )
     if not series:
         raise DataError(
             f"{path}: TensorBoard's events without scalars; give the file or folder of the training's own"
@@ -48,6 +54,28 @@ def event_rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
             rows.setdefault(step, {"epoch" if counted else "global_step": step})[tag] = value
     ordered = [rows[step] for step in sorted(rows)]
     return _epochs_filled(ordered) if "epoch" in series else ordered
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(one for one in path.iterdir() if ".tfevents." in one.name) if path.is_dir() else [path]
+
+
+def _records(path: Path) -> tuple[int, bool]:
+    """Count the whole records of an event file, and say whether it ends with one.
+
+    The package stops at half a record without a word. A record is its length (uint64), a checksum of that (4
+    bytes), the data and a checksum of them (4 bytes): tensorflow/core/lib/io/record_writer.h.
+    """
+    size, at, records = path.stat().st_size, 0, 0
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            head = file.read(8)
+            at += 8 + 4 + int.from_bytes(head, "little") + 4
+            if len(head) < 8 or at > size:
+                return records, False
+            records += 1
+    return records, True
 
 
 def _series(path: Path) -> dict[str, list[Point]]:
