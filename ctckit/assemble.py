@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -35,6 +36,7 @@ from ctckit.data import (
     encode_targets,
     open_corpus,
 )
+from ctckit.data.alphabet import near_misses
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged, frequency_bands
 from ctckit.engine.run import ActivePhase, Run
@@ -52,6 +54,9 @@ from ctckit.transfer import Transfer, transfer, transferred_pipeline
 from ctckit.types import Progress, Remedy
 
 Indices = npt.NDArray[np.int64]
+
+MOST_UNSEEN = 0.5
+"""Share of dev's tokens that training never sees, beyond which dev is another corpus's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,11 @@ class Corpora:
     dev: Prepared
     test: Corpus | None
     alphabet: Alphabet
+
+    @property
+    def unseen(self) -> Counter[str]:
+        """Labels of dev that training never sees, with how often they occur; each occurrence counts as an error."""
+        return Counter(token for _, token in self.dev.targets.unknown)
 
     def fingerprints(self) -> dict[str, str]:
         """Return what tells whether a corpus has changed, by part."""
@@ -124,6 +134,7 @@ class Assembled:
         notes: what is worth saying of the components, one line each.
         remedies: what the model and the plugins propose to a run that needs it, the model's first.
         transfer: what the model began with, where that is not its initialisation alone.
+        unseen: labels of dev that training never sees, with how often they occur.
     """
 
     run: Run
@@ -135,6 +146,7 @@ class Assembled:
     notes: tuple[str, ...]
     remedies: tuple[Remedy, ...]
     transfer: Transfer | None
+    unseen: Mapping[str, int]
 
 
 def check(config: Config, registry: Registry, *, resumed: bool = False) -> Checked:
@@ -222,6 +234,7 @@ def assemble(
         checked.components.notes,
         remedies(config, registry, checked),
         checked.transfer,
+        checked.corpora.unseen,
     )
 
 
@@ -285,10 +298,33 @@ def open_corpora(config: Config) -> Corpora:
     alphabet = train.alphabet() or Alphabet.from_transcripts(train.transcript(index) for index in range(len(train)))
     return Corpora(
         train=Prepared(train, encode_targets(train, alphabet)),
-        dev=Prepared(dev, encode_targets(dev, alphabet)),
+        dev=Prepared(dev, targets_to_judge(dev, alphabet)),
         test=None if config.data.test is None else open_configured(config, config.data.test),
         alphabet=alphabet,
     )
+
+
+def targets_to_judge(dev: Corpus, alphabet: Alphabet) -> Targets:
+    """Encode what epochs are judged on; labels that training never sees count as errors and are left out here.
+
+    Raises:
+        DataError: a label is one of training's written otherwise, or most are none of them.
+    """
+    targets = encode_targets(dev, alphabet, leave_out_unknown=True)
+    unseen = Counter(token for _, token in targets.unknown)
+    for token, (label, difference) in near_misses(unseen, alphabet.labels).items():
+        clip = next(dev.ids[index] for index, other in targets.unknown if other == token)
+        raise DataError(
+            f"{dev.path}: clip {clip!r}: token {token!r} is not in the alphabet, {label!r} is: {difference}; make "
+            "them agree"
+        )
+    tokens = len(targets.values) + unseen.total()
+    if unseen.total() > MOST_UNSEEN * tokens:
+        raise DataError(
+            f"{dev.path}: {unseen.total()} of {tokens} tokens never occur in training, such as "
+            f"{next(iter(unseen))!r}; is it the same language, and the same data.unit?"
+        )
+    return targets
 
 
 def open_configured(
@@ -469,6 +505,7 @@ def provenance(assembled: Assembled, sources: Sequence[PluginSource]) -> dict[st
         "data": dict(run.identity["fingerprints"]),
         "dropped": [clip.clip_id for clip in assembled.dropped],
         "remedies": [asdict(remedy) for remedy in assembled.remedies],
+        **({"unseen_in_dev": dict(assembled.unseen)} if assembled.unseen else {}),
         **({} if assembled.transfer is None else {"init_from": assembled.transfer.as_dict()}),
         "config": configuration.to_json(run.config),
         "figures": described(run.figures),

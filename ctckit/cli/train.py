@@ -139,6 +139,12 @@ def train(
         console.print(hint)
     assembled = assemble(job.config, job.registry, job.sources, job.folder, chosen, resume=job.state)
     run = assembled.run
+    if assembled.unseen and job.state is None:
+        shown = ", ".join(list(assembled.unseen)[:8]) + (" ..." if len(assembled.unseen) > 8 else "")
+        times = sum(assembled.unseen.values())
+        console.print(
+            f"{len(assembled.unseen)} labels of dev never occur in training, {times} errors from the start: {shown}"
+        )
     for line in () if assembled.transfer is None else assembled.transfer.lines():
         console.print(line)
     for note in assembled.notes if job.state is None and verbose else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from ctckit import ConfigError, DataError
 from ctckit.assemble import assemble, check
 from ctckit.cli import main
 from ctckit.config import Config, nest, resolve
-from ctckit.data import Corpus, dataset
+from ctckit.data import Corpus, CorpusWriter, dataset, open_corpus
+from ctckit.engine.evaluate import evaluate
 from ctckit.plugin_host import load_plugins
 from ctckit_hierarchical.fixed import RECIPE
 
@@ -140,3 +142,49 @@ def test_checking_later_stages_leaves_the_model_as_the_first_phase_has_it(tiny: 
     registry, _ = load_plugins(["hierarchical_fixed"])
     model: Any = check(resolve(recipe, [("test", nest(corpora))]), registry).model
     assert model.stage == 2  # as hierarchical_bilstm is built
+
+
+def dev_with(folder: Path, tiny: Any, rename: Any) -> Path:
+    """The tiny dev corpus with other labels."""
+    corpus = open_corpus(tiny.dev)
+    with CorpusWriter(folder / "other.h5", corpus.feature_size, dtype="float32") as writer:
+        for number, clip in enumerate(corpus.ids):
+            writer.add(clip, corpus.features(number), rename(number, corpus.transcript(number)))
+    return folder / "other.h5"
+
+
+def test_a_label_of_dev_that_training_never_sees_is_an_error_and_no_obstacle(
+    laid: Any, tiny: Any, tmp_path: Path
+) -> None:
+    dev = dev_with(tmp_path, tiny, lambda number, labels: [*labels, "NEVER"] if number < 2 else labels)
+    registry, sources = load_plugins(["hierarchical_fixed"])
+    assembled = assemble(laid({"data.dev": dev}), registry, sources, tmp_path, torch.device("cpu"))
+    assert assembled.unseen == {"NEVER": 2}
+    references = assembled.run.dev.references
+    assert sum("NEVER" in reference for reference in references.values()) == 2
+    result = evaluate(
+        assembled.run.model, assembled.run.dev, assembled.run.tokens, shift=0.0, device=torch.device("cpu")
+    )
+    assert result.scores.reference_tokens == sum(map(len, references.values()))
+    assert math.isfinite(result.scores.loss)
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        (
+            lambda number, labels: [label.upper() for label in labels],
+            "upper and lower case differ; make them agree",
+        ),
+        (
+            lambda number, labels: ["other"] * len(labels),
+            "never occur in training, such as 'other'; is it the same",
+        ),
+    ],
+)
+def test_a_dev_corpus_in_another_spelling_or_language_is_refused(
+    laid: Any, tiny: Any, tmp_path: Path, rename: Any, message: str
+) -> None:
+    registry, _ = load_plugins(["hierarchical_fixed"])
+    with pytest.raises(DataError, match=message):
+        check(laid({"data.dev": dev_with(tmp_path, tiny, rename)}), registry)
