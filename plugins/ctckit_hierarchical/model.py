@@ -159,8 +159,7 @@ class TemporalConvolution(nn.Module):
         # without a bias: batch norm has its own
         self.convolution = nn.Conv1d(width, channels, self.KERNEL, padding=self.KERNEL // 2, bias=False)
         self.norm = nn.BatchNorm1d(channels)
-        # rounding up keeps the last frame of an odd clip; zeros are neutral after a ReLU
-        self.pool = nn.MaxPool1d(2, ceil_mode=True) if pool else None
+        self.pool = nn.MaxPool1d(2) if pool else None
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """Map ``[B, T, F]`` to ``[B, T_out, H]`` and the lengths with it."""
@@ -174,7 +173,10 @@ class TemporalConvolution(nn.Module):
             normed_BTH = normed_BTH.masked_fill(~real_BT[:, :, None], 0.0)
         if self.pool is None:
             return normed_BTH, lengths_B
-        return self.pool(normed_BTH.transpose(1, 2)).transpose(1, 2), halved(lengths_B)
+        # a zero, neutral after a ReLU, keeps the last frame of an odd clip; ceil_mode would do so for one length alone
+        # in an exported graph
+        even_BHT = F.pad(normed_BTH.transpose(1, 2), (0, normed_BTH.shape[1] % 2))
+        return self.pool(even_BHT).transpose(1, 2), halved(lengths_B)
 
     def _normed(self, hidden_NH: Tensor) -> Tensor:
         """Normalise all real frames of the batch; a single one has no variance and goes by what was learnt."""
