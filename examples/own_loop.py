@@ -56,9 +56,13 @@ def main() -> None:
             options.corpora = [demo.train, demo.dev]
         train, dev = map(open_corpus, options.corpora)
         alphabet = train.alphabet() or Alphabet.from_transcripts(map(train.transcript, range(len(train))))
+
+        def known(tokens: tuple) -> list:  # what training never sees has no class to be scored by
+            return [token for token in tokens if token in alphabet]
+
         clips = [
             [
-                (torch.tensor(one.features(i)), torch.tensor(alphabet.encode(one.transcript(i), one.ids[i])))
+                (torch.tensor(one.features(i)), torch.tensor(alphabet.encode(known(one.transcript(i)), one.ids[i])))
                 for i in range(min(len(one), options.clips or len(one)))
             ]
             for one in (train, dev)

@@ -173,8 +173,8 @@ class TemporalConvolution(nn.Module):
             normed_BTH = normed_BTH.masked_fill(~real_BT[:, :, None], 0.0)
         if self.pool is None:
             return normed_BTH, lengths_B
-        # a zero, neutral after a ReLU, keeps the last frame of an odd clip; ceil_mode would do so for one length alone
-        # in an exported graph
+        # a zero, neutral after a ReLU, keeps the last frame of an odd clip; ceil_mode would fix the length of an
+        # exported graph
         even_BHT = F.pad(normed_BTH.transpose(1, 2), (0, normed_BTH.shape[1] % 2))
         return self.pool(even_BHT).transpose(1, 2), halved(lengths_B)
 
