@@ -72,6 +72,8 @@ def write_onnx(path: Path, recogniser: Recogniser, graph: Graph, exporter: Expor
                     path, graph, recogniser.feature_size
                 )
             break
+        except OSError:  # a place that cannot be written is no fault of the model
+            raise
         except Exception as error:  # noqa: BLE001  # exporters raise of all kinds, at what a model does
             refusals.append(f"{one}: {type(error).__name__}: {_first_line(error)}")
     else:

@@ -201,6 +201,11 @@ def test_what_cannot_be_exported_is_said(cli: Any, trained: Path, tmp_path: Path
     missing = cli("export", trained, "--out", tmp_path / "m.onnx", "--data", tmp_path / "none.h5")
     assert missing.returncode == 3
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for name in ("m.onnx", "m.safetensors"):
+        unwritable = cli("export", trained, "--out", tmp_path / "file" / name, "--exporter", "trace", "--clips", 2)
+        assert unwritable.returncode == 5
+        assert f"{name}: cannot be written: " in unwritable.stderr
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "foreign", "format"])
