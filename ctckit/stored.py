@@ -112,7 +112,7 @@ def write_safetensors(path: Path, stored: Stored) -> None:
         separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         try:
             safetensors.torch.save_file(separate, temporary, {KEY: json.dumps(about), "format": "pt"})
-        except RuntimeError as error:  # safetensors' own error of a full disk
+        except (RuntimeError, safetensors.SafetensorError) as error:  # what the package makes of a full disk
             raise OSError(str(error)) from error
 
 

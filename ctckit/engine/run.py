@@ -80,7 +80,7 @@ class Run:
         history: what happened, row by row.
         state: what else changes while the run goes on.
         built_dropout: layers with the probability that they were built with, for phases that name none.
-        built_frozen: parameters that the model itself does not train.
+        held: parameters that the phase under way freezes.
         figures: of plugins and the model, measured at the end of every epoch.
     """
 
@@ -101,14 +101,11 @@ class Run:
     history: History
     state: RunState = field(default_factory=RunState)
     built_dropout: tuple[tuple[nn.Module, str, float], ...] = ()
-    built_frozen: frozenset[str] = frozenset()
+    held: list[nn.Parameter] = field(default_factory=list)
     figures: tuple[Figure, ...] = ()
 
     def __post_init__(self) -> None:
-        """Note the model's dropout, and what it does not train, before any phase changes it."""
-        self.built_frozen = frozenset(
-            name for name, parameter in self.model.named_parameters() if not parameter.requires_grad
-        )
+        """Note the model's dropout before any phase changes it."""
         self.built_dropout = tuple(
             (layer, attribute, getattr(layer, attribute)) for layer, attribute in dropout_layers(self.model)
         )
@@ -231,16 +228,19 @@ class Run:
         dropout = settings.dropout if self.state.adjustments.dropout is None else self.state.adjustments.dropout
         if dropout is not None:
             self.model.set_dropout(dropout)
+        for parameter in self.held:  # by the phase before; what the model or its stage holds is theirs
+            parameter.requires_grad_(True)
+        self.held.clear()
         stage = self.config.stage_of(self.clock.now.phase)
         if stage is not None:
             self.model.set_stage(stage)
         for group in self.optimizer.param_groups:
             group["weight_decay"] = settings.weight_decay
         for name, parameter in self.model.named_parameters():
-            frozen = name in self.built_frozen or name.partition(".")[0] in settings.frozen
-            parameter.requires_grad_(not frozen)
-            if frozen:
+            if parameter.requires_grad and name.partition(".")[0] in settings.frozen:
+                parameter.requires_grad_(False)
                 parameter.grad = None
+                self.held.append(parameter)
 
     def train_mode(self) -> None:
         """Put the model into training mode, but for the batch statistics of frozen parts."""
@@ -328,7 +328,7 @@ class Run:
         changed = [
             name
             for name, version in state["identity"]["versions"].items()
-            if name.endswith(".py") and self.identity["versions"].get(name) != version
+            if name.endswith(".py") and version not in self.identity["versions"].values()  # it may have moved
         ]
         if changed:
             raise CheckpointError(f"plugin {changed[0]} has changed since the checkpoint was written; train anew")

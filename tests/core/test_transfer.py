@@ -210,3 +210,55 @@ def test_what_does_not_fit_is_refused(
     assert done.exit_code in (2, 5), done.output
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "run").exists()
+
+
+STAGED = """
+import ctckit
+from torch import nn
+
+
+class Staged(ctckit.Model):
+    def __init__(self, input_size: int, num_classes: int):
+        super().__init__()
+        self.front = nn.Linear(input_size, 8)
+        self.mid = nn.Linear(8, 8)
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, features_BTF, lengths_B):
+        hidden_BTH = self.mid(self.front(features_BTF))
+        return ctckit.Emissions(self.head(hidden_BTH).transpose(0, 1), lengths_B)
+
+    def output_lengths(self, lengths_B):
+        return lengths_B
+
+    def set_stage(self, stage):
+        self.front.requires_grad_(stage == 1)
+        self.mid.requires_grad_(stage == 2)
+
+
+@ctckit.hookimpl
+def ctckit_register(registry):
+    registry.model("staged", Staged)
+"""
+
+
+@pytest.mark.parametrize("rates", [[], ["--set=phases.*.rates={head=1.0}"]])
+def test_what_a_stage_of_the_model_holds_is_the_stages_affair(tiny: Any, tmp_path: Path, rates: list[str]) -> None:
+    (tmp_path / "staged.py").write_text(STAGED)
+    phase = "schedule={name='constant', lr=0.01}"
+    options = [f"--set=phases.*.{phase}", "--set=phases.*.epochs=1", "--set=phases.*.penalty=none"]
+    options += ["--set=phases.*.dropout=none", "--set=phases.*.stage=2", "--set=phases.warmup.stage=1"]
+    learnt = []
+    for updates in ("--max-updates=1", "--max-updates=4"):  # batches of 48: an epoch is an update
+        run = tmp_path / updates
+        done = CliRunner().invoke(
+            main,
+            ["train", "--plugin", str(tmp_path / "staged.py"), "--plugin=hierarchical_fixed", "--threads=1",
+             "--data", str(tiny.train), "--dev", str(tiny.dev), "--set=model=staged", "--set=batch_size=48",
+             "--out", str(run), updates, *options, *rates],
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        learnt.append(weights(run))
+    first, last = learnt
+    assert torch.equal(first["front.weight"], last["front.weight"])
+    assert not torch.equal(first["mid.weight"], last["mid.weight"])
