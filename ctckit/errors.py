@@ -62,6 +62,11 @@ class TrainingError(CtckitError):
     exit_code = 6
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what an error of another library says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` or, failing a near miss, the list of what there is."""
     names = sorted(known)

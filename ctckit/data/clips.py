@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctckit.data.dataset import Corpus
-from ctckit.errors import DataError
+from ctckit.errors import DataError, reason_of
 
 NUMPY = (".npy", ".npz")
 """File names of arrays."""
@@ -84,7 +84,7 @@ def _read(source: Path | IO[bytes], clip_id: str, where: str, faults: list[DataE
     try:
         loaded = np.load(source, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         if "allow_pickle" in reason or "pickled" in reason:
             reason = "neither numbers nor a NumPy file; arrays of objects are not read"
         faults.append(DataError(f"{where}: is no readable .npy or .npz ({reason})"))
@@ -100,6 +100,6 @@ def _read(source: Path | IO[bytes], clip_id: str, where: str, faults: list[DataE
             try:
                 array = loaded[key]
             except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-                faults.append(DataError(f"{where}: key {key!r} cannot be read ({' '.join(str(error).split())})"))
+                faults.append(DataError(f"{where}: key {key!r} cannot be read ({reason_of(error)})"))
                 continue
             yield StoredClip(key, array)

@@ -25,11 +25,10 @@ from ctckit.data.hdf5 import (
     open_file,
     plain_numbers,
     reading,
-    reason_of,
     require_whole,
 )
 from ctckit.data.schema import PackedIndex, Unit, attribute_text, is_packed, read_index, text_of
-from ctckit.errors import ClipError, DataError
+from ctckit.errors import ClipError, DataError, reason_of
 
 Transcripts = Literal["needed", "any", "optional"]
 """What `open_corpus` asks of the transcript of each clip."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import h5py
 
-from ctckit.errors import CtckitError, DataError
+from ctckit.errors import CtckitError, DataError, reason_of
 
 Kind = Literal["group", "dataset", "type", "outside", "broken"]
 
@@ -195,11 +195,6 @@ def reading(where: str, advice: str) -> Iterator[None]:
         raise
     except FAULTS as error:
         raise DataError(f"{where} cannot be read ({reason_of(error)}); {advice}") from error
-
-
-def reason_of(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def describe_item(item: Any) -> str:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ctckit.data.alphabet import Alphabet
 from ctckit.data.writer import CorpusWriter, FeatureType
-from ctckit.errors import ConfigError, DataError
+from ctckit.errors import ConfigError, DataError, reason_of
 
 STATES: Final = 3
 SMOOTHING: Final = 2
@@ -250,7 +250,7 @@ def _read_labels(
             )
             offsets, states = (file[key][()].astype(np.int64) for key in ("offsets", "gloss_state"))
     except OSError as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise DataError(f"{path}: damaged or not an HDF5 file ({reason}); copy it again") from error
     fits = 0 < len(ids) == len(glosses) == len(signers) == len(offsets) - 1
     if not fits or offsets[0] != 0 or offsets[-1] != len(states) or (np.diff(offsets) < 1).any():

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ctckit.data.alphabet import Alphabet
 from ctckit.data.schema import FORMAT, NOTE_PREFIX, VERSION, Unit
 from ctckit.data.storable import path_fault, text_fault, token_fault
-from ctckit.errors import DataError
+from ctckit.errors import DataError, reason_of
 from ctckit.types import BLANK
 
 FeatureType = Literal["float16", "float32"]
@@ -297,7 +297,7 @@ class CorpusWriter:
             yield
         except (OSError, RuntimeError) as error:
             self.discard()
-            reason = " ".join(str(error).split())
+            reason = reason_of(error)
             raise DataError(f"{self.path}: {what} ({reason}); free space or choose another folder") from error
         except BaseException:
             self.discard()

@@ -10,7 +10,7 @@ from typing import Any
 from ctckit.data.importers.rows import Manifest, Row, collect, lines_of, row_of
 from ctckit.data.importers.tables import Columns, check_attribute
 from ctckit.data.schema import Unit
-from ctckit.errors import DataError
+from ctckit.errors import DataError, reason_of
 
 NEMO_KEY = "audio_filepath"
 """By this key a manifest of NeMo is told."""
@@ -69,7 +69,7 @@ def object_of(text: str, where: str) -> dict[str, Any]:
     try:
         record = json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else " ".join(str(error).split())
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else reason_of(error)
         raise DataError(f"{where}: not JSON ({reason}); one object a line") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected an object with an id and a transcript")

@@ -17,7 +17,7 @@ from ctckit.data.importers.rows import Manifest, Row, collect, id_of, lines_of, 
 from ctckit.data.importers.speakers import read_people
 from ctckit.data.importers.stores import common_width
 from ctckit.data.schema import Unit
-from ctckit.errors import DataError
+from ctckit.errors import DataError, reason_of
 
 SCRIPT = "feats.scp"
 
@@ -147,7 +147,7 @@ class Archives:
                     stream.seek(offset)
                     array = self._read(stream)
         except _DAMAGE as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = reason_of(error)
             raise DataError(
                 f"{self.place(key)}: {ark} cannot be read at byte {offset} ({reason}); write it "
                 "again with copy-feats"

@@ -17,7 +17,7 @@ from ctckit.data.importers.pairing import Imported, Wishes, write_clips
 from ctckit.data.importers.rows import Manifest, Row, collect, row_of
 from ctckit.data.importers.vocabulary import Vocabulary, read_vocabulary
 from ctckit.data.schema import Unit, is_packed
-from ctckit.errors import DataError
+from ctckit.errors import DataError, reason_of
 
 USUAL = {
     "features": ("inputs", "feats", "x", "data"),
@@ -75,7 +75,7 @@ class PaddedFeatures:
         try:
             return np.asarray(self._features[row, : self._lengths[row]])
         except (OSError, RuntimeError) as error:
-            raise DataError(f"{self.place(key)} cannot be read ({' '.join(str(error).split())})") from error
+            raise DataError(f"{self.place(key)} cannot be read ({reason_of(error)})") from error
 
 
 def is_padded(path: Path) -> bool:
@@ -282,7 +282,7 @@ def _opened(path: Path) -> Iterator[Mapping[str, Any]]:
             with h5py.File(path, "r") as file:
                 yield {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         advice = "store texts as numpy strings" if "pickle" in reason else "write it again"
         raise DataError(f"{path}: cannot be read ({reason}); {advice}") from error
 

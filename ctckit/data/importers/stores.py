@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctckit.data.alphabet import near_misses
-from ctckit.errors import DataError
+from ctckit.errors import DataError, reason_of
 
 RECORDINGS = frozenset(
     {
@@ -191,7 +191,7 @@ def load_array(path: Path) -> npt.NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise DataError(f"{path}: is no readable numpy array ({reason}); save it with np.save") from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: is an archive of several arrays; save one array a clip with np.save")

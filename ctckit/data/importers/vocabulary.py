@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctckit.data.importers.rows import reading
-from ctckit.errors import DataError
+from ctckit.errors import DataError, reason_of
 
 BLANKS = frozenset(
     {"<blank>", "<blk>", "<ctc>", "<ctc_blank>", "[blank]", "<eps>", "<epsilon>", "<pad>", "[pad]", "|blank|"}
@@ -104,7 +104,7 @@ def _entries(path: Path) -> list[str] | dict[int, str]:
         try:
             return _of_json(json.loads(text), path)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: not JSON ({' '.join(str(error).split())})") from error
+            raise DataError(f"{path}: not JSON ({reason_of(error)})") from error
     # a line may be a space, which is a label; only what ends it is taken off
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     if "" in lines:
