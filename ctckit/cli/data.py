@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ctckit.cli.examples import examples
+from ctckit.data.kinds import MANIFESTS, Kind
 
 if TYPE_CHECKING:
     from ctckit.data.dataset import Corpus
@@ -55,12 +56,11 @@ def data() -> None:
     """
 
 
-_MANIFESTS = frozenset({"table", "jsonl", "phoenix", "stm", "nemo", "kaldi"})
 _KEYED = frozenset({"table", "jsonl", "phoenix", "nemo"}), "a table or JSON lines"
 _ARRAYS = frozenset({"padded", "groups"}), "HDF5 and .npz"
 _LABELS = frozenset({"padded"}), "padded arrays of HDF5 and .npz"
-_PEOPLE = frozenset({*_MANIFESTS, "bonito", "padded"}), "what is no corpus yet; attributes of one are kept"
-_FOLDER = _MANIFESTS, "a folder of features"
+_PEOPLE = frozenset({*MANIFESTS, "bonito", "padded"}), "what is no corpus yet; attributes of one are kept"
+_FOLDER = MANIFESTS, "a folder of features"
 _GOES_WITH = {
     "transcripts": _FOLDER,
     "skip_missing": _FOLDER,
@@ -101,7 +101,7 @@ _DELIMITERS = {"comma": ",", "semicolon": ";", "bar": "|", "tab": "\t", "\\t": "
 @click.option(
     "--from",
     "kind",
-    type=click.Choice(["table", "jsonl", "phoenix", "stm", "nemo", "kaldi", "bonito", "hdf5"]),
+    type=click.Choice(get_args(Kind)),
     help="What SOURCE, or the table, is. Default: told from its content, and said.",
 )
 @click.option("--delimiter", help="Separator of the table's columns; also comma, semicolon, bar, tab, space.")
@@ -172,12 +172,12 @@ def import_command(
     delimiter = None if delimiter is None else _DELIMITERS.get(delimiter, delimiter)
     if delimiter is not None and delimiter not in _DELIMITERS.values():
         raise ConfigError(f"--delimiter {delimiter!r} is none of {', '.join(list(_DELIMITERS)[:4])}, space")
-    own = None if kind in _MANIFESTS else kind or kind_of_source(source)
+    own = None if kind in MANIFESTS else kind or kind_of_source(source)
     if transcripts is None and (own is None and kind != "kaldi"):
         raise ConfigError(f"{source} is a folder of features; name its table of transcripts with --transcripts")
     if own in (None, "kaldi") and transcripts is not None:
-        guess = "table" if delimiter else kind_of_manifest(transcripts, id_column, transcript_column)
-        kind = kind or guess
+        implied: Kind | None = "table" if delimiter else None
+        kind = kind_of_manifest(transcripts, id_column, transcript_column, kind or implied)
     kind = kind or own
     form = kind if kind != "hdf5" else "padded" if is_padded(source) else "groups"
     for option, (forms, what) in _GOES_WITH.items():

@@ -12,7 +12,8 @@ from ctckit.data.importers.rows import Manifest
 from ctckit.data.importers.stm import read_stm
 from ctckit.data.importers.stores import ArrayFolder, Features
 from ctckit.data.importers.tables import Columns, read_table
-from ctckit.data.importers.telling import Kind, kind_of_manifest
+from ctckit.data.importers.telling import kind_of_manifest
+from ctckit.data.kinds import Kind
 from ctckit.data.schema import Unit
 from ctckit.errors import DataError
 

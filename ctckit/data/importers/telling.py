@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from ctckit.data.importers.bonito import FILES
 from ctckit.data.importers.jsonl import NEMO_KEY, object_of
@@ -11,13 +11,8 @@ from ctckit.data.importers.kaldi import SCRIPT
 from ctckit.data.importers.rows import lines_of
 from ctckit.data.importers.stm import is_ctm, is_stm
 from ctckit.data.importers.tables import SEPARATORS, Columns, header_of, is_phoenix, separator_of
+from ctckit.data.kinds import MANIFESTS, Kind
 from ctckit.errors import DataError
-
-Kind = Literal["table", "jsonl", "phoenix", "stm", "nemo", "kaldi", "bonito", "hdf5"]
-"""What can be imported."""
-
-MANIFESTS = frozenset({"table", "jsonl", "phoenix", "stm", "nemo", "kaldi"})
-"""Those that are a file of transcripts, beside features."""
 
 _FOREIGN = {
     b"PK": "is an archive or an Excel workbook; save the table as CSV",
@@ -40,8 +35,14 @@ def kind_of_source(source: Path) -> Kind | None:
     return "kaldi" if source.suffix == ".scp" else "hdf5"
 
 
-def kind_of_manifest(path: Path, id_column: str, transcript_column: str) -> Kind:
+def kind_of_manifest(path: Path, id_column: str, transcript_column: str, said: Kind | None = None) -> Kind:
     """What a file of transcripts is, of a table with columns of these names or usual ones.
+
+    Args:
+        path: the file.
+        id_column: column or key of the clip's id.
+        transcript_column: column or key of the transcript.
+        said: what the user says it is, which need not be told; what nothing here reads is refused all the same.
 
     Raises:
         DataError: it cannot be told, or is something that is not read.
@@ -51,10 +52,12 @@ def kind_of_manifest(path: Path, id_column: str, transcript_column: str) -> Kind
     if not lines:
         raise DataError(f"{path}: holds no rows; expected one a clip")
     suffix = path.suffix.lower()
-    if lines[0].lstrip().startswith("{") or suffix == ".jsonl":
-        return "nemo" if NEMO_KEY in object_of(lines[0], f"{path}: line 1") else "jsonl"
     if lines[0].lstrip().startswith("[") and suffix == ".json":
         raise DataError(f"{path}: is one JSON array; write one object a line (jq -c '.[]' {path.name})")
+    if said is not None:
+        return said
+    if lines[0].lstrip().startswith("{") or suffix == ".jsonl":
+        return "nemo" if NEMO_KEY in object_of(lines[0], f"{path}: line 1") else "jsonl"
     if path.name == "text":
         return "kaldi"
     header = header_of(path)

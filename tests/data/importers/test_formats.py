@@ -73,6 +73,20 @@ def test_what_was_read_how_is_said(place: Path) -> None:
         run(place / "f", place / "r.h5", "--transcripts", table, "--delimiter", "!!")
 
 
+def test_what_is_said_need_not_be_told(place: Path) -> None:
+    table = write(place / "words.txt", "a HELLO GO\nb GO\nsub/c GO\n")
+    with pytest.raises(DataError, match="say what it is with --from"):
+        run(place / "f", place / "p.h5", "--transcripts", table)
+    assert "3 rows, 3 used" in run(place / "f", place / "p.h5", "--transcripts", table, "--from", "kaldi")
+    write(table, "id transcript\na HELLO\nb GO\nsub/c GO\n")
+    said = run(place / "f", place / "q.h5", "--transcripts", table, "--from", "table", "--delimiter", "space")
+    assert "separated by spaces" in said
+    workbook = place / "t.xlsx"
+    workbook.write_bytes(b"PK\x03\x04")
+    with pytest.raises(DataError, match="save the table as CSV"):
+        run(place / "f", place / "r.h5", "--transcripts", workbook, "--from", "table")
+
+
 def test_rows_without_features_are_left_out_on_request_and_listed(place: Path) -> None:
     table = write(place / "t.csv", PHOENIX + "d|x|S1|A\ne|x|S1|A\n")
     arguments = (place / "f", place / "o.h5", "--transcripts", table)
