@@ -40,6 +40,7 @@ from ctckit.data.alphabet import near_misses
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged, frequency_bands
 from ctckit.engine.run import ActivePhase, Run
+from ctckit.engine.step import parts_of
 from ctckit.errors import ConfigError, DataError, PluginError, suggest
 from ctckit.feasibility import infeasible_clips
 from ctckit.interfaces import Model
@@ -311,12 +312,9 @@ def targets_to_judge(dev: Corpus, alphabet: Alphabet) -> Targets:
     """
     targets = encode_targets(dev, alphabet, leave_out_unknown=True)
     unseen = Counter(token for _, token in targets.unknown)
-    for token, (label, difference) in near_misses(unseen, alphabet.labels).items():
+    for token in near_misses(unseen, alphabet.labels):
         clip = next(dev.ids[index] for index, other in targets.unknown if other == token)
-        raise DataError(
-            f"{dev.path}: clip {clip!r}: token {token!r} is not in the alphabet, {label!r} is: {difference}; make "
-            "them agree"
-        )
+        alphabet.encode([token], f"{dev.path}: clip {clip!r}")  # which refuses it, and says what differs
     tokens = len(targets.values) + unseen.total()
     if unseen.total() > MOST_UNSEEN * tokens:
         raise DataError(
@@ -395,7 +393,7 @@ def refuse_unknown_parts(config: Config, model: Model) -> None:
     Raises:
         ConfigError: names phase, part and the parts there are; or nothing would be left to learn.
     """
-    parts = all_parts(model)
+    parts = parts_of(model, held=True)
     for phase, settings in config.phases.items():
         for key, names in (("frozen", settings.frozen), ("rates", settings.rates)):
             for name in names:
@@ -412,15 +410,7 @@ def parameter_groups(model: Model, config: Config) -> list[dict[str, Any]]:
     """Return the optimiser's groups: all parameters, or one a part where a phase gives parts rates of their own."""
     if not any(settings.rates for settings in config.phases.values()):
         return [{"params": list(model.parameters())}]
-    return [{"params": parameters, "part": part} for part, parameters in all_parts(model).items()]
-
-
-def all_parts(model: Model) -> dict[str, list[torch.nn.Parameter]]:
-    """Return the parameters of each part, also those that the stage under way holds: a later one may train them."""
-    parts: dict[str, list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        parts.setdefault(name.partition(".")[0], []).append(parameter)
-    return parts
+    return [{"params": parameters, "part": part} for part, parameters in parts_of(model, held=True).items()]
 
 
 def refuse_train_only_shift(config: Config, phases: Mapping[str, ActivePhase]) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 from ctckit.config import Config, from_json, to_json
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.errors import CheckpointError, ConfigError
-from ctckit.files import atomic
 
 SUFFIX = ".safetensors"
 
@@ -73,7 +72,7 @@ def _from_checkpoint(path: Path) -> Stored:
     config, identity, now = from_json(state["config"]), state["identity"], state["clock"]["now"]
     return Stored(
         config,
-        {name: identity["versions"].get(name, "") for name in identity["plugins"]},
+        plugins_recorded(identity),
         tuple(identity["tokens"]),
         identity["pipeline"],
         state["model"],
@@ -83,12 +82,18 @@ def _from_checkpoint(path: Path) -> Stored:
     )
 
 
+def plugins_recorded(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of a run's plugins by what finds them, from the identity that its checkpoints hold."""
+    return {name: identity["versions"].get(name, "") for name in identity["plugins"]}
+
+
 def write_safetensors(path: Path, stored: Stored) -> None:
-    """Write weights, configuration, alphabet and feature statistics as one file, whole or not at all.
+    """Write weights, configuration, alphabet and feature statistics as one file.
 
     Raises:
-        CheckpointError: the model keeps something that is no tensor, or the file cannot be written.
+        CheckpointError: the model keeps something that is no tensor.
         ConfigError: the package that writes it is not installed.
+        OSError: the file cannot be written.
     """
     safetensors = _safetensors()
     pipeline = dict(stored.pipeline)
@@ -107,13 +112,9 @@ def write_safetensors(path: Path, stored: Stored) -> None:
         "epoch": stored.epoch,
         "shift": stored.shift,
     }
-    with atomic(path, CheckpointError) as temporary:
-        # copies, because safetensors refuses tensors that share memory, as tied weights do
-        separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        try:
-            safetensors.torch.save_file(separate, temporary, {KEY: json.dumps(about), "format": "pt"})
-        except (RuntimeError, safetensors.SafetensorError) as error:  # what the package makes of a full disk
-            raise OSError(str(error)) from error
+    # copies, because safetensors refuses tensors that share memory, as tied weights do
+    separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    path.write_bytes(safetensors.torch.save(separate, {KEY: json.dumps(about), "format": "pt"}))
 
 
 def read_safetensors(path: Path) -> Stored:

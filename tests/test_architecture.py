@@ -100,7 +100,7 @@ ALLOWED = {
         "stored",
         "transfer",
     },
-    "stored": {"config", "engine", "errors", "files"},
+    "stored": {"config", "engine", "errors"},
     "transfer": {"config", "data", "engine", "errors", "interfaces", "stored"},
     "trained": {
         "assemble",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from ctckit.assemble import MOST_UNSEEN
 from ctckit.data import Alphabet, Corpus
 from ctckit.data.alphabet import BLANK_TOKEN, near_misses, written_alike
+from ctckit.data.schema import LIST
 from ctckit.data.statistics import label_counts, out_of_vocabulary
 from ctckit.types import Finding
 
@@ -21,9 +21,6 @@ BLANK_LIKE = frozenset(
 
 RARE = 5
 """Occurrences below which a label is hardly learnt."""
-
-LIST = re.compile(r"""\[\s*(["']).*\1\s*\]|\(\s*(["']).*\2\s*,?\s*\)""", re.DOTALL)
-"""A list or tuple of texts, written out."""
 
 MANY_UNSEEN = 5.0
 """Per cent of a corpus's tokens that train lacks, from which on its figures say less than they seem to."""
@@ -77,7 +74,7 @@ def _unused(counts: Counter[str], alphabet: Alphabet) -> Iterator[Finding]:
         yield Finding(
             "unused_classes",
             "warning" if share > 50.0 else "info",
-            f"{len(unused)} of {len(alphabet.labels)} classes never occur in train: {_listed(unused)}",
+            f"{len(unused)} of {len(alphabet.labels)} classes never occur in train: {listed(unused)}",
             {"unused": len(unused), "classes": len(alphabet), "share": share},
             "is this the alphabet of this corpus?" if share > 50.0 else "",
             SOURCE,
@@ -90,7 +87,7 @@ def _blank_like(prefix: str, counts: Counter[str]) -> Iterator[Finding]:
         yield Finding(
             "blank_like_label",
             "warning",
-            f"{prefix}{_listed(found)} stands in transcripts as a label "
+            f"{prefix}{listed(found)} stands in transcripts as a label "
             f"({sum(counts[label] for label in found)} times)",
             {"labels": len(found), "tokens": sum(counts[label] for label in found)},
             "remove it where it means blank or padding: ctckit adds its own blank, class 0",
@@ -126,7 +123,7 @@ def _list_syntax(name: str, corpus: Corpus) -> Iterator[Finding]:
         yield Finding(
             "list_in_transcript",
             "error",
-            f"{name}: {len(lists)} transcripts are lists written out, with brackets and quotes: {_listed(lists)}",
+            f"{name}: {len(lists)} transcripts are lists written out, with brackets and quotes: {listed(lists)}",
             {"clips": len(lists)},
             "write the words with spaces between them; brackets, quotes and commas would be learnt as labels",
             SOURCE,
@@ -155,7 +152,7 @@ def _forms_within(name: str, prefix: str, counts: Counter[str]) -> Iterator[Find
             "forms_in_train",
             "warning",
             f"{prefix}{len(other)} labels of {name} are written in several ways that look alike: "
-            f"{_listed([' / '.join(labels) for labels in other])}: {difference}",
+            f"{listed([' / '.join(labels) for labels in other])}: {difference}",
             {"labels": len(other)},
             "write each in one way: one Unicode form (NFC), without invisible characters",
             f"{SOURCE} (case mismatch)",
@@ -167,7 +164,7 @@ def _forms_within(name: str, prefix: str, counts: Counter[str]) -> Iterator[Find
             "case_in_train",
             "warning",
             f"{prefix}{len(double)} labels of {name} occur in spellings that differ by case alone: "
-            f"{_listed([' / '.join(labels) for labels in double])}",
+            f"{listed([' / '.join(labels) for labels in double])}",
             {"labels": len(double)},
             "make them agree, unless case carries meaning",
             f"{SOURCE} (case mismatch)",
@@ -187,7 +184,7 @@ def _against_train(
         yield Finding(
             "form_mismatch",
             "error",
-            f"{name}: {len(by_form)} labels look like train's and are written otherwise: {_listed(by_form)}: "
+            f"{name}: {len(by_form)} labels look like train's and are written otherwise: {listed(by_form)}: "
             f"{difference}",
             {"labels": len(by_form), "example": label, "in_train": twin},
             "write them as train does; each is an error as it stands",
@@ -198,7 +195,7 @@ def _against_train(
         yield Finding(
             "case_mismatch",
             "error",
-            f"{name}: {len(by_case)} labels differ from train's by case alone: {_listed(by_case)}",
+            f"{name}: {len(by_case)} labels differ from train's by case alone: {listed(by_case)}",
             {"labels": len(by_case), "example": label, "in_train": twins[label][0]},
             "write them as train does; each is an error as it stands",
             f"{SOURCE} (case mismatch)",
@@ -210,7 +207,7 @@ def _against_train(
         yield Finding(
             "unseen_labels",
             "error" if stops else "warning" if missing.share >= MANY_UNSEEN else "info",
-            f"{name}: {len(other)} labels never occur in train, {missing.share:.2f} % of tokens: {_listed(other)}",
+            f"{name}: {len(other)} labels never occur in train, {missing.share:.2f} % of tokens: {listed(other)}",
             {
                 "labels": len(other),
                 "not_in_alphabet": len(refused),
@@ -225,6 +222,7 @@ def _against_train(
         )
 
 
-def _listed(labels: list[str]) -> str:
+def listed(labels: list[str]) -> str:
+    """Name the first few of several."""
     more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
     return ", ".join(map(repr, labels[:SHOWN])) + more

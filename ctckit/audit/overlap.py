@@ -6,21 +6,16 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 
+from ctckit.audit.labels import listed
 from ctckit.data import Corpus
 from ctckit.data.alphabet import form_of
+from ctckit.data.schema import SPEAKERS
 from ctckit.types import Finding
 
 SOURCE = "docs/founding-document.md 5.2 (data leakage)"
 
-SPEAKERS = frozenset(
-    {"speaker", "speaker_id", "spk", "signer", "signer_id", "subject", "person", "performer", "writer"}
-)
-"""Names of attributes, in lower case, that say whose clip it is."""
-
 MANY = 50.0
 """Per cent of a corpus's clips whose sentence is in another, from which on scores are in part those of memory."""
-
-SHOWN = 5
 
 
 def check_overlap(corpora: Mapping[str, Corpus]) -> Iterator[Finding]:
@@ -43,7 +38,7 @@ def _ids(name: str, corpus: Corpus, other_name: str, other: Corpus) -> Iterator[
         yield Finding(
             "shared_ids",
             "warning",
-            f"{name}: {len(shared)} clip ids are those of {other_name} too: {_listed(shared)}",
+            f"{name}: {len(shared)} clip ids are those of {other_name} too: {listed(shared)}",
             {"clips": len(shared), "with": other_name},
             "the same clips on both sides make scores worthless; the features tell whether they are",
             SOURCE,
@@ -96,7 +91,7 @@ def _speakers(name: str, corpus: Corpus, other_name: str, other: Corpus) -> Iter
             "shared_speakers",
             "info" if meant and not otherwise else "warning",
             f"{name}: {len(shared)} of {len(here)} values of {attribute} are in {other_name} too, which has "
-            f"{len(there)}: {_listed([here[form] for form in shared])}{spelt}",
+            f"{len(there)}: {listed([here[form] for form in shared])}{spelt}",
             {
                 "attribute": attribute,
                 "shared": len(shared),
@@ -107,8 +102,3 @@ def _speakers(name: str, corpus: Corpus, other_name: str, other: Corpus) -> Iter
             f"scores on {name} say nothing about new ones; `ctckit data split --by {attribute}` parts them",
             SOURCE,
         )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more

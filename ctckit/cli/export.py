@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ctckit.export.graph import Output
     from ctckit.export.onnx import Exporter
     from ctckit.recogniser import Recogniser
+    from ctckit.stored import Stored
 
 
 EXPORTERS = {"export": "by torch.export", "trace": "traced"}
@@ -76,20 +77,24 @@ def export(
     The export is compared with ctckit on real clips, each alone and all in padded batches; where it recognises
     anything else, nothing is written.
     """
+    import torch
+
     from ctckit.errors import CheckpointError, ConfigError
     from ctckit.files import STANDARD, atomic
-    from ctckit.recogniser import load
-    from ctckit.stored import SUFFIX
+    from ctckit.recogniser import Recogniser
+    from ctckit.stored import SUFFIX, checkpoint_path, read_stored
+    from ctckit.trained import build_trained
 
     if out == STANDARD or out.suffix not in (".onnx", SUFFIX):
         raise ConfigError(f"--out {out}: end it in .onnx or {SUFFIX}, which tells the format")
-    recogniser = load(run, "cpu", plugins=plugins)
+    stored, cpu = read_stored(checkpoint_path(run, "best")), torch.device("cpu")
+    recogniser = Recogniser(build_trained(stored, cpu, plugins), cpu)
     compared = clips_to_compare(recogniser, data, clips)
     with atomic(out, CheckpointError) as temporary:
         written = (
             _onnx(temporary, recogniser, compared, cast("Output", output), cast("Exporter", exporter))
             if out.suffix == ".onnx"
-            else _safetensors(temporary, run, recogniser, compared, plugins)
+            else _safetensors(temporary, stored, recogniser, compared, plugins)
         )
     if as_json:
         click.echo(json.dumps({"run": str(run), "file": str(out), **written}))
@@ -136,14 +141,14 @@ def _onnx(
 
 
 def _safetensors(
-    path: Path, run: Path, recogniser: Recogniser, clips: list[StoredClip], plugins: tuple[str, ...]
+    path: Path, stored: Stored, recogniser: Recogniser, clips: list[StoredClip], plugins: tuple[str, ...]
 ) -> dict[str, Any]:
     from ctckit.export.graph import Graph
     from ctckit.export.parity import compare, runner_of
-    from ctckit.stored import checkpoint_path, read_safetensors, read_stored, write_safetensors
+    from ctckit.stored import read_safetensors, write_safetensors
     from ctckit.trained import build_trained
 
-    write_safetensors(path, read_stored(checkpoint_path(run, "best")))
+    write_safetensors(path, stored)
     again = build_trained(read_safetensors(path), recogniser.device, plugins)
     parity = compare(recogniser, clips, runner_of(Graph(again, "log-probs").eval()), "log-probs")
     return {**parity.as_dict(), "says": f"read back: {parity.describe()}"}

@@ -197,7 +197,7 @@ def resumed(run: Path, plugins: Sequence[str], with_settings: bool) -> Job:
     from ctckit.config import from_json
     from ctckit.engine.checkpoint import load_checkpoint
     from ctckit.plugin_host import load_plugins, plugins_of_run
-    from ctckit.stored import checkpoint_path
+    from ctckit.stored import checkpoint_path, plugins_recorded
 
     if with_settings:
         raise ConfigError(
@@ -205,9 +205,7 @@ def resumed(run: Path, plugins: Sequence[str], with_settings: bool) -> Job:
             "--max-minutes, --max-updates, --verbose, --json"
         )
     state = load_checkpoint(checkpoint_path(run, "last"))
-    identity = state["identity"]
-    recorded = {name: identity["versions"].get(name, "") for name in identity["plugins"]}
-    registry, sources = load_plugins(plugins_of_run(recorded, plugins))
+    registry, sources = load_plugins(plugins_of_run(plugins_recorded(state["identity"]), plugins))
     return Job(registry, sources, from_json(state["config"]), run if run.is_dir() else run.parent.parent, state)
 
 

@@ -27,7 +27,7 @@ from ctckit.data.hdf5 import (
     reading,
     require_whole,
 )
-from ctckit.data.schema import PackedIndex, Unit, attribute_text, is_packed, read_index, text_of
+from ctckit.data.schema import PackedIndex, Unit, attribute_text, is_packed, read_index, text_of, transposed
 from ctckit.errors import ClipError, DataError, reason_of
 
 Transcripts = Literal["needed", "any", "optional"]
@@ -291,11 +291,7 @@ class GroupedCorpus(Corpus):
     def _check_width(self, one: _ReadClip, read: Sequence[_ReadClip]) -> None:
         if not read or one.width == self.feature_size:
             return
-        turned = (
-            f"; all have {one.frames} rows, so they look transposed, [F, T]: store them as [T, F]"
-            if {one.frames, *(other.frames for other in read)} == {one.frames}
-            else ""
-        )
+        turned = transposed({one.frames, *(other.frames for other in read)})
         raise ClipError(
             str(self.path),
             one.clip_id,

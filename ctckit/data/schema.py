@@ -18,6 +18,7 @@ whatever the order in which clips are drawn. Nothing refers to other files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,32 @@ class PackedIndex:
     contents: Contents
 
 
+SPEAKERS = frozenset(
+    {
+        "speaker",
+        "speaker_id",
+        "speakers",
+        "spk",
+        "spk_id",
+        "signer",
+        "signer_id",
+        "signers",
+        "writer",
+        "writer_id",
+        "reader",
+        "reader_id",
+        "client_id",
+        "performer",
+        "person",
+        "subject",
+    }
+)
+"""Names of attributes and columns, in lower case, that say whose clip it is."""
+
+LIST = re.compile(r"""[\[(]\s*(['"]).*\1\s*,?\s*[\])]""", re.DOTALL)
+"""A list or tuple of texts as programs print it, ``['HELLO', 'GO']``: brackets and quotes would become labels."""
+
+
 def text_of(value: Any, where: str) -> str | None:
     """Return a stored value as text, once it is known to be text.
 
@@ -107,6 +134,13 @@ def text_of(value: Any, where: str) -> str | None:
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     kind = f"the number {value}" if number else type(value).__name__
     raise DataError(f"{where} is {kind}, expected text; store the words, not class numbers")
+
+
+def transposed(frame_counts: set[int]) -> str:
+    """What to say of clips of several widths whose frames are of these numbers; "" unless they are all of one."""
+    if len(frame_counts) > 1:
+        return ""
+    return f"; all have {min(frame_counts)} rows, so they look transposed, [F, T]: store them as [T, F]"
 
 
 def attribute_text(value: Any, where: str) -> str | None:

@@ -113,11 +113,16 @@ def _gradients(model: nn.Module) -> list[tuple[str, Tensor]]:
     ]
 
 
-def parts_of(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Return the trained parameters of each top-level part of a model; one that it holds itself is a part."""
+def parts_of(model: nn.Module, *, held: bool = False) -> dict[str, list[nn.Parameter]]:
+    """Return the trained parameters of each top-level part of a model; one that it holds itself is a part.
+
+    Args:
+        model: whose parts they are.
+        held: whether those count too that are not trained at the moment, as a later stage or phase may train them.
+    """
     parts: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if held or parameter.requires_grad:
             parts.setdefault(name.partition(".")[0], []).append(parameter)
     return parts
 

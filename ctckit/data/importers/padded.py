@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ctckit.data.alphabet import Alphabet
 from ctckit.data.importers.pairing import Imported, Wishes, write_clips
-from ctckit.data.importers.rows import Manifest, Row, collect, row_of
+from ctckit.data.importers.rows import Manifest, Row, collect, is_token, row_of
 from ctckit.data.importers.vocabulary import Vocabulary, read_vocabulary
 from ctckit.data.schema import Unit, is_packed
 from ctckit.errors import DataError, reason_of
@@ -267,7 +267,7 @@ def lengths_of(array: Any, count: int, longest: int, where: str) -> npt.NDArray[
 
 def _check_unit(vocabulary: Vocabulary, unit: Unit, path: Path) -> None:
     for number, label in vocabulary.labels.items():
-        if (unit == "word" and len(label.split()) != 1) or (unit == "character" and len(label) != 1):
+        if not is_token(label, unit):
             raise DataError(f"{path}: {number} is {label!r}, which is not one {unit}; correct it or choose --unit")
 
 

@@ -9,8 +9,9 @@ from typing import Any, TypedDict
 
 from ctckit.data.importers.copying import fits_half
 from ctckit.data.importers.rows import Manifest, Row
-from ctckit.data.importers.speakers import PEOPLE, read_people
+from ctckit.data.importers.speakers import read_people
 from ctckit.data.importers.stores import Features
+from ctckit.data.schema import SPEAKERS
 from ctckit.data.writer import CorpusWriter, FeatureType
 from ctckit.errors import DataError
 
@@ -168,7 +169,7 @@ def _with_people(rows: Sequence[Row], attribute: str, path: Path, manifest: Path
 
 def _say_people(rows: Sequence[Row], said: list[str]) -> None:
     """Says which attribute tells who a clip shows, and of how many clips it does not."""
-    for name in sorted({name for row in rows for name in row.attributes if name.casefold() in PEOPLE}):
+    for name in sorted({name for row in rows for name in row.attributes if name.casefold() in SPEAKERS}):
         values = [row.attributes.get(name, "") for row in rows]
         unknown = values.count("")
         lacking = f"; {unknown} clips do not say" if unknown else ""

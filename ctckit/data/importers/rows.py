@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,8 @@ from typing import Any
 
 from ctckit.data.alphabet import BLANK_TOKEN, Alphabet
 from ctckit.data.dataset import tokenize
-from ctckit.data.schema import Unit, text_of
+from ctckit.data.schema import LIST, Unit, text_of
 from ctckit.errors import DataError
-
-_LIST = re.compile(r"""[\[(]\s*(['"]).*\1\s*,?\s*[\])]""", re.DOTALL)
-"""A list as programs print it, ``['HELLO', 'GO']``: its brackets and quotes would become parts of labels."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +139,7 @@ def tokens_of(value: Any, where: str, key: str, unit: Unit) -> tuple[str, ...]:
         tokens = tuple(_token(one, named, unit) for one in value)
     else:
         text = text_of(value, named) or ""
-        if _LIST.fullmatch(text.strip()):
+        if LIST.fullmatch(text.strip()):
             raise DataError(
                 f"{named} is a list written as text ({text.strip()[:40]!r}); write its tokens with spaces between "
                 "them (' '.join), or the list itself as JSON lines"
@@ -162,9 +158,14 @@ def _token(value: Any, named: str, unit: Unit) -> str:
     text = text_of(value, named)
     if text is None:
         raise DataError(f"{named} holds a token that is missing (NaN or null); complete it")
-    if (unit == "word" and len(text.split()) != 1) or (unit == "character" and len(text) != 1):
+    if not is_token(text, unit):
         raise DataError(f"{named} holds the token {text!r}, which is not one {unit}; correct it or choose --unit")
     return text.strip() if unit == "word" else text
+
+
+def is_token(text: str, unit: Unit) -> bool:
+    """Whether a text is one token, and not several or none."""
+    return len(text.split()) == 1 if unit == "word" else len(text) == 1
 
 
 def cell(value: Any, named: str) -> str:

@@ -5,26 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ctckit.data.importers.rows import id_of, lines_of
+from ctckit.data.schema import SPEAKERS
 from ctckit.errors import DataError
-
-PEOPLE = frozenset(
-    {
-        "speaker",
-        "speaker_id",
-        "spk",
-        "spk_id",
-        "speakers",
-        "signer",
-        "signer_id",
-        "signers",
-        "client_id",
-        "writer",
-        "writer_id",
-        "reader",
-        "reader_id",
-    }
-)
-"""Names of columns that say who a clip shows."""
 
 _IDS = frozenset({"id", "name", "clip", "clip_id", "utterance_id", "utt", "utt_id"})
 
@@ -51,7 +33,7 @@ def read_people(path: Path) -> dict[str, str]:
         if columns is None:
             names = [field.casefold() for field in fields]
             ids = [place for place, name in enumerate(names) if name in _IDS]
-            persons = [place for place, name in enumerate(names) if name in PEOPLE]
+            persons = [place for place, name in enumerate(names) if name in SPEAKERS]
             if len(ids) == len(persons) == 1:
                 columns = ids[0], persons[0]
                 continue

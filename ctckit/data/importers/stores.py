@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ctckit.data.alphabet import near_misses
+from ctckit.data.schema import transposed
 from ctckit.errors import DataError, reason_of
 
 RECORDINGS = frozenset(
@@ -218,11 +219,7 @@ def common_width(arrays: Iterable[tuple[str, npt.NDArray[Any]]]) -> tuple[int, s
         if not width:
             width, first = array.shape[1], place
         if array.shape[1] != width:
-            turned = (
-                f"; all have {len(array)} rows, so they look transposed, [F, T]: store them as [T, F]"
-                if len(lengths) == 1
-                else ""
-            )
+            turned = transposed(lengths)
             raise DataError(
                 f"{place}: features are {array.shape[1]} wide, but those of {PurePosixPath(first).name} are "
                 f"{width}; all clips of a corpus need the same width{turned}"
