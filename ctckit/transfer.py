@@ -33,6 +33,7 @@ class Transfer:
         left: labels of the source that this alphabet lacks.
         initialised: weights that the source lacks.
         unused: weights of the source that this model lacks.
+        lost_shift: shift of the blank that the source is decoded with and this model has no bias for, nats.
     """
 
     source: Path
@@ -42,6 +43,7 @@ class Transfer:
     left: tuple[str, ...]
     initialised: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    lost_shift: float = 0.0
 
     def lines(self) -> list[str]:
         """Say it, a line a fact."""
@@ -56,6 +58,10 @@ class Transfer:
             said.append(f"it lacks {len(self.initialised)} weights, which are new: {_listed(self.initialised)}")
         if self.unused:
             said.append(f"{len(self.unused)} weights of it have no place here: {_listed(self.unused)}")
+        if self.lost_shift:
+            said.append(
+                f"its shift of the blank, {self.lost_shift:g} nats, is left out: no bias of the blank is shown"
+            )
         return said
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,6 +74,7 @@ class Transfer:
             "left": list(self.left),
             "initialised": list(self.initialised),
             "unused": list(self.unused),
+            "lost_shift": self.lost_shift,
         }
 
 
@@ -114,6 +121,9 @@ def transfer(
     shared = [(number, places[token]) for number, token in enumerate(tokens) if token in places]
     here, there = (torch.tensor(numbers) for numbers in zip(*shared, strict=True))
     own: Mapping[str, Tensor] = model.state_dict()
+    odd = next((name for name, value in own.items() if not isinstance(value, Tensor)), None)
+    if odd is not None:
+        raise ConfigError(f"init_from: the model keeps '{odd}', which is no tensor; such a model begins afresh")
     other = tuple(tokens) != tuple(stored.tokens)
     of_classes = _class_dimensions(own, larger) if other else {}
     weights, initialised = {}, []
@@ -151,6 +161,7 @@ def transfer(
         tuple(token for token in stored.tokens if token not in set(tokens)),
         tuple(initialised),
         tuple(name for name in stored.weights if name not in own),
+        0.0 if bias is not None else stored.shift,
     )
 
 

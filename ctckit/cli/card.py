@@ -16,8 +16,8 @@ def card(run: Path, out: Path | None) -> None:
     """Write a model card of RUN in Markdown, from its history.
 
     What the model is, what it reached on dev and test, what the doctor says of the run, where it is weak, how it
-    was trained and how it is used; with the head that the Hugging Face Hub reads. Read it before you
-    publish it: what the doctor advises may name paths.
+    was trained and how it is used; with the head that the Hugging Face Hub reads. Folders of
+    corpora and plugins are left out.
     """
     from ctckit.doctor.verdict import judge
     from ctckit.errors import CheckpointError

@@ -248,7 +248,7 @@ class Run:
         for name in self.phase.settings.frozen:
             part = getattr(self.model, name)
             for layer in part.modules() if isinstance(part, nn.Module) else ():
-                if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                if isinstance(layer, nn.modules.batchnorm._NormBase):
                     layer.eval()
 
     def set_learning_rate(self) -> None:

@@ -42,7 +42,7 @@ def card(run: Recorded, verdict: Verdict) -> str:
     if not run.epochs:
         raise DataError(f"{run.name}: no epoch has been finished, so that there is nothing to say of the model")
     sections = (_head(run), _model(run), _results(run), _judgement(run, verdict), _training(run), _use(run))
-    return "\n".join(line for section in sections for line in section)
+    return _without_folders(run, "\n".join(line for section in sections for line in section))
 
 
 def _head(run: Recorded) -> Iterator[str]:
@@ -121,7 +121,7 @@ def _results(run: Recorded) -> Iterator[str]:
 def _judgement(run: Recorded, verdict: Verdict) -> Iterator[str]:
     yield from ("## What ctckit's doctor says of the run", "", verdict.headline, "")
     for sentence in verdict.evidence:
-        yield f"- {_without_folders(run, sentence)}"
+        yield f"- {sentence}"
     yield ""
     yield from ("## Limits", "")
     found = [f"- {finding.message}" for finding in verdict.warnings]
@@ -162,10 +162,14 @@ def _use(run: Recorded) -> Iterator[str]:
     yield from ("    print(hypothesis.tokens, hypothesis.seconds, hypothesis.confidences)", "```", "")
 
 
-def _without_folders(run: Recorded, sentence: str) -> str:
-    for test in run.tests:
-        sentence = sentence.replace(test.corpus, PurePath(test.corpus).name)
-    return sentence
+def _without_folders(run: Recorded, text: str) -> str:
+    """Name files by their names alone; where they lie is nobody's affair."""
+    known = [test.corpus for test in run.tests] + [_data(run).get(part) for part in ("train", "dev", "test")]
+    known += [run.config.get("init_from"), run.provenance.get("init_from", {}).get("source")]
+    known += [plugin.get(key) for plugin in run.provenance.get("plugins", ()) for key in ("name", "target")]
+    for path in sorted({str(path) for path in known if path and "/" in str(path)}, key=len, reverse=True):
+        text = text.replace(path, PurePath(path).name)
+    return text
 
 
 def _data(run: Recorded) -> Mapping[str, Any]:

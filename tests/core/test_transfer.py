@@ -183,6 +183,9 @@ def test_frozen_parts_stand_still_and_rates_are_multiples(first: Path, tiny: Any
     epoch = next(row for row in history(tmp_path / "run") if row["kind"] == "epoch")
     assert set(epoch["module_gradients"]) == {"sequence_lstm", "projection"}
     assert epoch["learning_rate"] == pytest.approx(0.01, rel=0.5)
+    groups = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["optimizer"]["param_groups"]
+    rates = {group["part"]: group["lr"] for group in groups}
+    assert rates["sequence_lstm"] == pytest.approx(1e-30 * rates["projection"])
     resumed = CliRunner().invoke(main, ["train", "--resume", str(tmp_path / "run"), "--max-updates=12"])
     assert resumed.exit_code == 0, resumed.output
     again = weights(tmp_path / "run")
@@ -262,3 +265,82 @@ def test_what_a_stage_of_the_model_holds_is_the_stages_affair(tiny: Any, tmp_pat
     first, last = learnt
     assert torch.equal(first["front.weight"], last["front.weight"])
     assert not torch.equal(first["mid.weight"], last["mid.weight"])
+
+
+def test_the_rate_of_an_epoch_is_the_schedules_whatever_the_first_part_has(tiny: Any, tmp_path: Path) -> None:
+    rate = "phases.*.schedule={name='constant', lr=0.01}"
+    done = train(
+        tmp_path / "run", tiny, f"--set={rate}", "--set=phases.*.rates={convolutions=0.5}", "--max-updates=6"
+    )
+    assert done.exit_code == 0, done.output
+    (epoch,) = (row for row in history(tmp_path / "run") if row["kind"] == "epoch")
+    assert epoch["learning_rate"] == pytest.approx(0.01, rel=1e-9)
+    groups = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["optimizer"]["param_groups"]
+    assert groups[0]["part"] == "convolutions"
+    assert [group["lr"] for group in groups[:2]] == pytest.approx([0.005, 0.01], rel=1e-9)
+
+
+class Unbiased(Pairs):
+    """Shows no bias of the blank."""
+
+    def blank_bias(self) -> None:  # type: ignore[override]
+        return None
+
+
+class Odd(Pairs):
+    """Keeps something that is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 3}
+
+
+def test_what_cannot_be_taken_over_is_said_or_refused() -> None:
+    begun = transfer(Unbiased(3), lambda: Unbiased(4), stored(Pairs(3), "ab", -0.5), ["<blank>", *"ab"], SOURCE)
+    assert begun.lost_shift == -0.5
+    assert "its shift of the blank, -0.5 nats, is left out" in begun.lines()[-1]
+    assert not transfer(
+        Pairs(3), lambda: Pairs(4), stored(Pairs(3), "ab", -0.5), ["<blank>", *"ab"], SOURCE
+    ).lost_shift
+    with pytest.raises(ConfigError, match="keeps '_extra_state', which is no tensor"):
+        transfer(Odd(3), lambda: Odd(4), stored(Pairs(3), "ab"), ["<blank>", *"ab"], SOURCE)
+
+
+NORMED = """
+import ctckit
+from torch import nn
+
+
+class Normed(ctckit.Model):
+    def __init__(self, input_size: int, num_classes: int, kind: str = "BatchNorm1d"):
+        super().__init__()
+        self.norm = getattr(nn, kind)(input_size, affine=True, track_running_stats=True)
+        self.head = nn.Linear(input_size, num_classes)
+
+    def forward(self, features_BTF, lengths_B):
+        hidden_BTF = self.norm(features_BTF.transpose(1, 2)).transpose(1, 2)
+        return ctckit.Emissions(self.head(hidden_BTF).transpose(0, 1), lengths_B)
+
+    def output_lengths(self, lengths_B):
+        return lengths_B
+
+
+@ctckit.hookimpl
+def ctckit_register(registry):
+    registry.model("normed", Normed)
+"""
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm1d", "InstanceNorm1d"])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_statistics_of_a_frozen_part_stand_still(tiny: Any, tmp_path: Path, kind: str, frozen: bool) -> None:
+    (tmp_path / "normed.py").write_text(NORMED)
+    settings = ["model=normed", f"model.kind={kind}", "phases.*.stage=none", "phases.*.penalty=none"]
+    settings += ["phases.*.dropout=none", "data.normalize=none", *(["phases.*.frozen=['norm']"] if frozen else [])]
+    done = CliRunner().invoke(
+        main,
+        ["train", "--plugin", str(tmp_path / "normed.py"), "--plugin=hierarchical_fixed", "--threads=1",
+         "--data", str(tiny.train), "--dev", str(tiny.dev), "--out", str(tmp_path / "run"), "--max-updates=1",
+         *(f"--set={one}" for one in settings)],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert bool(weights(tmp_path / "run")["norm.running_mean"].any()) is not frozen

@@ -75,3 +75,14 @@ def test_what_has_no_card_is_said(tmp_path: Path) -> None:
     run = read_any(foreign)
     with pytest.raises(DataError, match="another program trained it"):
         card(run, judge(run))
+
+
+def test_folders_stay_out_of_advice_and_provenance(tmp_path: Path) -> None:
+    plugin = {"name": "/home/me/exp.py", "distribution": "", "version": "sha256:1", "target": "/home/me/exp.py"}
+    run = RUN | {"plugins": [plugin], "init_from": {"source": "/home/me/first/checkpoints/best.pt", "epoch": 3}}
+    stuck = [EPOCH | {"epoch": number, "train_eval_loss": 2.0, "val_wer": 100.0} for number in range(1, 9)]
+    text = written([run, *stuck], tmp_path / "run")
+    assert "ctckit audit train.h5" in text
+    assert "exp.py" in text
+    assert "best.pt" in text
+    assert "/home/me" not in text
