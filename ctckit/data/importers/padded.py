@@ -127,71 +127,38 @@ def import_padded(
         names["labels"] = _name(arrays, "labels", labels_key)
         features = _needed(arrays, names, "features", path, "[N, T, D]")
         labels = _needed(arrays, names, "labels", path, "[N, U] (integers) or [N] (texts)")
-        if features.ndim != 3 or features.dtype.kind not in "fiub" or 0 in features.shape:
-            turned = "; store a signal as [N, T, 1]" if features.ndim == 2 else ""
-            raise DataError(
-                f"{path}: {names['features']!r} is {features.dtype} {list(features.shape)}, expected numbers "
-                f"[N, T, D]{turned}"
-            )
+        lengths = _frames(arrays, names, features, path)
         count = len(features)
-        if names["lengths"] is None:
-            raise DataError(
-                f"{path}: no array 'lengths' says how many frames of each clip are no padding; there is: "
-                f"{_listed(arrays)}; add one of integers [N], {features.shape[1]} for a clip without padding"
-            )
-        lengths = lengths_of(arrays[names["lengths"]], count, features.shape[1], f"{path}: {names['lengths']!r}")
         ids = _ids(arrays, names["ids"], count, path)
         used = {name for name in names.values() if name}
-        attributes = {
-            name: arrays[name]
+        attributes = [
+            name
             for name in arrays
             if name not in used and _is_text(arrays[name]) and arrays[name].shape == (count,)
-        }
+        ]
         unread = sorted(set(arrays) - used - set(attributes))
         said = [
             f"read as padded arrays: {', '.join(f'{kind} from {name!r}' for kind, name in names.items() if name)}"
         ]
         if unread:
             said.append(f"not read: {', '.join(unread)}")
-        extra = {name: _texts(array) for name, array in attributes.items()}
+        extra = {name: _texts(arrays[name]) for name in attributes}
         per_clip = [{name: values[row] for name, values in extra.items()} for row in range(count)]
         alphabet: Alphabet | None = None
         if _is_text(labels):
             if vocabulary is not None:
                 raise DataError(f"{path}: {names['labels']!r} are texts already; leave out --vocabulary")
-            if labels.shape != (count,):
-                raise DataError(
-                    f"{path}: {names['labels']!r} has shape {list(labels.shape)}, expected [{count}] texts"
-                )
-            texts = _texts(labels)
-            rows = collect(
-                (
-                    row_of(path, f"row {n}", ids[n], texts[n], str(names["labels"]), per_clip[n], unit or "word")
-                    for n in range(count)
-                ),
-                path,
-            )
             unit = unit or "word"
+            rows = _text_rows(path, labels, str(names["labels"]), ids, per_clip, unit)
         else:
             where = f"{path}: {names['labels']!r}"
-            if labels.ndim != 2 or len(labels) != count or labels.dtype.kind not in "iu":
-                raise DataError(
-                    f"{where} is {labels.dtype} {list(labels.shape)}, expected integers [{count}, U] "
-                    f"or [{count}] texts"
-                )
+            _require_numbers(labels, count, where)
             if vocabulary is None:
                 raise DataError(
-                    f"{where} are numbers, and what each stands for is not in the file; name a file with one "
-                    "token a line, or a JSON list or object, with --vocabulary"
+                    f"{where} are numbers, and what each stands for is not in the file; name a file with one token a "
+                    "line, or a JSON list or object, with --vocabulary"
                 )
-            if names["label_lengths"] is None:
-                raise DataError(
-                    f"{where}: no array 'label_lengths' says how many labels of each clip are no padding; there "
-                    f"is: {_listed(arrays)}; add one of integers [{count}]"
-                )
-            sizes = lengths_of(
-                arrays[names["label_lengths"]], count, labels.shape[1], f"{path}: {names['label_lengths']!r}"
-            )
+            sizes = _label_counts(arrays, names["label_lengths"], labels, path, where)
             numbers = np.asarray(labels)
             inside = numbers[np.arange(numbers.shape[1]) < sizes[:, None]]
             known = read_vocabulary(vocabulary, int(inside.min()), int(inside.max()), first_label)
@@ -203,6 +170,58 @@ def import_padded(
             alphabet = Alphabet(known.labels.values())
         manifest = Manifest(path, rows, tuple(said), unit, alphabet)
         return write_clips(output, manifest, PaddedFeatures(path, features, lengths, ids), wishes)
+
+
+def _frames(
+    arrays: Mapping[str, Any], names: Mapping[str, str | None], features: Any, path: Path
+) -> npt.NDArray[np.int64]:
+    """Frames of each clip that are no padding."""
+    if features.ndim != 3 or features.dtype.kind not in "fiub" or 0 in features.shape:
+        turned = "; store a signal as [N, T, 1]" if features.ndim == 2 else ""
+        raise DataError(
+            f"{path}: {names['features']!r} is {features.dtype} {list(features.shape)}, expected numbers "
+            f"[N, T, D]{turned}"
+        )
+    count, longest = features.shape[:2]
+    name = names["lengths"]
+    if name is None:
+        raise DataError(
+            f"{path}: no array 'lengths' says how many frames of each clip are no padding; there is: "
+            f"{_listed(arrays)}; add one of integers [N], {longest} for a clip without padding"
+        )
+    return lengths_of(arrays[name], count, longest, f"{path}: {name!r}")
+
+
+def _text_rows(
+    path: Path, labels: Any, key: str, ids: Sequence[str], attributes: Sequence[dict[str, str]], unit: Unit
+) -> tuple[Row, ...]:
+    """Rows of transcripts that are texts [N]."""
+    if labels.shape != (len(ids),):
+        raise DataError(f"{path}: {key!r} has shape {list(labels.shape)}, expected [{len(ids)}] texts")
+    texts = _texts(labels)
+    return collect(
+        (row_of(path, f"row {n}", ids[n], texts[n], key, attributes[n], unit) for n in range(len(ids))), path
+    )
+
+
+def _require_numbers(labels: Any, count: int, where: str) -> None:
+    if labels.ndim != 2 or len(labels) != count or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{where} is {labels.dtype} {list(labels.shape)}, expected integers [{count}, U] or [{count}] texts"
+        )
+
+
+def _label_counts(
+    arrays: Mapping[str, Any], name: str | None, labels: Any, path: Path, where: str
+) -> npt.NDArray[np.int64]:
+    """Labels of each clip that are no padding."""
+    count, longest = labels.shape
+    if name is None:
+        raise DataError(
+            f"{where}: no array 'label_lengths' says how many labels of each clip are no padding; there is: "
+            f"{_listed(arrays)}; add one of integers [{count}]"
+        )
+    return lengths_of(arrays[name], count, longest, f"{path}: {name!r}")
 
 
 def label_rows(
