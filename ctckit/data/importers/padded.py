@@ -155,8 +155,8 @@ def import_padded(
             _require_numbers(labels, count, where)
             if vocabulary is None:
                 raise DataError(
-                    f"{where} are numbers, and what each stands for is not in the file; name a file with one token a "
-                    "line, or a JSON list or object, with --vocabulary"
+                    f"{where} are numbers, and what each stands for is not in the file; name a file with one token "
+                    "a line, or a JSON list or object, with --vocabulary"
                 )
             sizes = _label_counts(arrays, names["label_lengths"], labels, path, where)
             numbers = np.asarray(labels)
