@@ -3,6 +3,7 @@ orders, with the bytes of global memory counted."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import NamedTuple
 
@@ -395,7 +396,8 @@ def test_the_shim_notices(name, tmp_path, monkeypatch):
     before, after, width = BROKEN[name]
     changed = 0
     for path in (broken / "cuda").iterdir():
-        text = path.read_text()
+        # compiled for float32 alone, in half the time
+        text = re.sub(r" *case Type::k(BFloat16|Float16|Float64): return f.*\n", "", path.read_text())
         changed += text.count(before)
         path.write_text(text.replace(before, after))
     assert changed == 1

@@ -41,7 +41,7 @@ def test_good_components_pass(component: Any, check: Any) -> None:
     ("name", "component", "how"), FAULTS, ids=[f"{name}-{component.__name__}" for name, component, _ in FAULTS]
 )
 def test_each_check_catches_a_component_that_breaks_it(name: str, component: Any, how: str) -> None:
-    failed = {outcome.check: outcome.message for outcome in run_checks(component) if outcome.status == "failed"}
+    failed = {outcome.check: outcome.message for outcome in checked(component) if outcome.status == "failed"}
     assert name in failed
     assert failed[name].startswith(f"{component.__name__} breaks {name}: ")
     if how == "alone":
@@ -74,7 +74,10 @@ def test_messages_say_what_was_seen() -> None:
 
 
 def _message(name: str, component: Any) -> str:
-    return next(outcome.message for outcome in run_checks(component) if outcome.check == name)
+    return next(outcome.message for outcome in checked(component) if outcome.check == name)
+
+
+checked = functools.cache(run_checks)
 
 
 # --- how the kit is used -----------------------------------------------------------------------------------
