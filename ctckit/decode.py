@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 
 import jiwer
 
 from ctckit.ops import GreedyPaths
-from ctckit.types import Batch, Hypothesis
+from ctckit.types import Batch, Calibration, Hypothesis
 
 
 def hypotheses(
@@ -17,6 +18,8 @@ def hypotheses(
     tokens: Sequence[str],
     references: Mapping[str, tuple[str, ...]],
     frame_rate: float | None = None,
+    log_probabilities: Sequence[float | None] | None = None,
+    calibration: Calibration | None = None,
 ) -> list[Hypothesis]:
     """Turn the greedy paths of a batch into hypotheses, beside their references where there are some.
 
@@ -28,6 +31,8 @@ def hypotheses(
         references: transcripts by clip id, of all clips or of none. Not the batch's targets, which lack tokens that
             the alphabet lacks: each of those must count as an error.
         frame_rate: input frames a second, or None if unknown.
+        log_probabilities: of each clip's tokens as a whole, nats, or None if not asked for.
+        calibration: of the model, or None if not measured.
     """
     rows = zip(
         batch.clip_ids,
@@ -38,11 +43,13 @@ def hypotheses(
         paths.starts_BS.tolist(),
         paths.ends_BS.tolist(),
         paths.scores_BS.tolist(),
+        [None] * len(batch.clip_ids) if log_probabilities is None else log_probabilities,
         strict=True,
     )
     decoded = []
-    for clip_id, frames, out_frames, path, count, starts, ends, scores in rows:
+    for clip_id, frames, out_frames, path, count, starts, ends, scores, log_probability in rows:
         hypothesis = tuple(tokens[label] for label in path[:count])
+        spans = input_spans(starts[:count], ends[:count], frames, out_frames)
         reference = references[clip_id] if references else ()
         substitutions, deletions, insertions = edit_counts(reference, hypothesis) if references else (0, 0, 0)
         decoded.append(
@@ -50,16 +57,39 @@ def hypotheses(
                 clip_id=clip_id,
                 reference=reference,
                 tokens=hypothesis,
-                starts=tuple(start * frames // out_frames for start in starts[:count]),
-                ends=tuple(-(-end * frames // out_frames) for end in ends[:count]),
+                starts=tuple(start for start, _ in spans),
+                ends=tuple(end for _, end in spans),
                 scores=tuple(scores[:count]),
                 substitutions=substitutions,
                 deletions=deletions,
                 insertions=insertions,
                 frame_rate=frame_rate,
+                log_probability=log_probability,
+                calibration=calibration,
             )
         )
     return decoded
+
+
+def input_spans(
+    starts: Sequence[int], ends: Sequence[int], frames: int, out_frames: int
+) -> tuple[tuple[int, int], ...]:
+    """Map spans of output frames to input frames, in proportion; a span covers all that its frames came from."""
+    return tuple(
+        (start * frames // out_frames, -(-end * frames // out_frames))
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """Say of each token of either side whether the other has it at that place of a longest common subsequence."""
+    blocks = SequenceMatcher(None, reference, hypothesis, autojunk=False).get_matching_blocks()
+    there = {block.a + step for block in blocks for step in range(block.size)}
+    here = {block.b + step for block in blocks for step in range(block.size)}
+    return (
+        tuple(number in there for number in range(len(reference))),
+        tuple(number in here for number in range(len(hypothesis))),
+    )
 
 
 def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,20 +143,68 @@ class Recogniser:
                 continue
             yield clip_id, self.trained.pipeline(checked)
 
+    def prepared(self, clip: Clip) -> Batch:
+        """Return the clip as a batch of one, normalised and with deltas as in training.
+
+        Raises:
+            DataError: the clip cannot be used; see ``__call__``.
+        """
+        faults: list[DataError] = []
+        usable = list(self._usable([clip], faults))
+        if faults:
+            raise faults[0]
+        return _padded(usable)
+
     @torch.inference_mode()
-    def _decode(self, host_batch: Batch) -> list[Hypothesis]:
+    def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the main head's logits, [T, B, C], and the output frames of each clip, on the model's device."""
         width = self.trained.pipeline.output_size
-        if host_batch.features_BTF.shape[2] != width:
+        if batch.features_BTF.shape[2] != width:
             raise DataError(
-                f"the batch's features are {host_batch.features_BTF.shape[2]} wide, the model takes {width} "
+                f"the batch's features are {batch.features_BTF.shape[2]} wide, the model takes {width} "
                 "after normalisation and deltas; give arrays of stored features instead"
             )
-        batch = host_batch.to(self.device)
-        emissions = self.trained.model(batch.features_BTF, batch.lengths_B)
-        logits_TBC, lengths_B = emissions.logits_TBC, emissions.lengths_B
+        there = batch.to(self.device)
+        emissions = self.trained.model(there.features_BTF, there.lengths_B)
+        return emissions.logits_TBC, emissions.lengths_B
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        batch: Batch,
+        logits_TBC: Tensor,
+        lengths_B: Tensor,
+        references: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> list[Hypothesis]:
+        """Return the hypotheses of a batch whose ``logits`` are known.
+
+        Args:
+            batch: gives ids and input lengths.
+            logits_TBC: of the main head.
+            lengths_B: output frames of each clip.
+            references: transcripts by clip id, of all clips or of none.
+
+        Raises:
+            TrainingError: logits that are not numbers; names the clips.
+        """
+        shift = self.trained.shift
         with naming_diverged("main", logits_TBC, lengths_B, batch):
-            paths = ops.greedy(logits_TBC, lengths_B, self.trained.shift)
-        return hypotheses(paths, host_batch, lengths_B.tolist(), self.tokens, {}, self.frame_rate)
+            paths = ops.greedy(logits_TBC, lengths_B, shift)
+        tokens_BS = paths.tokens_BS[:, : int(paths.counts_B.max())].contiguous()
+        losses_B = ops.ctc_loss(logits_TBC, tokens_BS, lengths_B, paths.counts_B, shift)
+        return hypotheses(
+            paths,
+            batch,
+            lengths_B.tolist(),
+            self.tokens,
+            references or {},
+            self.frame_rate,
+            (-losses_B).tolist(),
+            self.trained.calibration,
+        )
+
+    def _decode(self, batch: Batch) -> list[Hypothesis]:
+        return self.decode(batch, *self.logits(batch))
 
 
 def load(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from ctckit.config import Config, from_json, to_json
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.errors import CheckpointError, ConfigError
+from ctckit.types import Calibration, LogOdds
 
 SUFFIX = ".safetensors"
 
@@ -24,6 +26,9 @@ KEY = "ctckit"
 
 FORMAT = 1
 """Of that object; raised when its layout changes."""
+
+PARTS = ("token", "clip")
+"""Of a stored calibration."""
 
 WEIGHTS, PIPELINE = "model.", "pipeline."
 """What names of tensors begin with."""
@@ -42,6 +47,7 @@ class Stored:
         stage: of the model, or None where it has none.
         epoch: the epoch that it comes from.
         shift: logit shift that decoding applies, nats.
+        calibration: of its confidences, where ``ctckit calibrate`` has measured it.
     """
 
     config: Config
@@ -52,6 +58,7 @@ class Stored:
     stage: int | None
     epoch: int
     shift: float
+    calibration: Calibration | None = None
 
 
 def read_stored(path: Path) -> Stored:
@@ -79,7 +86,25 @@ def _from_checkpoint(path: Path) -> Stored:
         config.stage_of(now["phase"]),
         now["epoch"],
         float(state["judged_shift"]),
+        calibration_of(state.get("calibration"), path),
     )
+
+
+def calibration_of(stored: object, path: Path) -> Calibration | None:
+    """Return the calibration that a file holds; None where it holds none.
+
+    Raises:
+        CheckpointError: what it holds is none.
+    """
+    if stored is None:
+        return None
+    try:
+        token, clip = (LogOdds(float(stored[part]["temperature"]), float(stored[part]["offset"])) for part in PARTS)  # type: ignore[index]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its calibration is damaged: {type(error).__name__} {error}") from error
+    if not all(0.0 < one.temperature < math.inf and math.isfinite(one.offset) for one in (token, clip)):
+        raise CheckpointError(f"{path}: its calibration is damaged: temperatures are above 0, offsets are numbers")
+    return Calibration(token, clip)
 
 
 def plugins_recorded(identity: Mapping[str, Any]) -> dict[str, str]:
@@ -111,6 +136,7 @@ def write_safetensors(path: Path, stored: Stored) -> None:
         "stage": stored.stage,
         "epoch": stored.epoch,
         "shift": stored.shift,
+        "calibration": None if stored.calibration is None else asdict(stored.calibration),
     }
     # copies, because safetensors refuses tensors that share memory, as tied weights do
     separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -145,6 +171,7 @@ def read_safetensors(path: Path) -> Stored:
             about["stage"],
             int(about["epoch"]),
             float(about["shift"]),
+            calibration_of(about.get("calibration"), path),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata are damaged: {type(error).__name__} {error}") from error

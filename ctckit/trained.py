@@ -18,6 +18,7 @@ from ctckit.engine.state import Weights
 from ctckit.interfaces import Model
 from ctckit.plugin_host import load_plugins, plugins_of_run
 from ctckit.stored import Stored, checkpoint_path, read_stored
+from ctckit.types import Calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Trained:
         pipeline: feature preparation, with the statistics of the training corpus.
         shift: logit shift that is still to be applied, nats; 0 where it could be folded into the bias.
         epoch: the epoch that it comes from.
+        calibration: of its confidences, where it was measured.
     """
 
     config: Config
@@ -39,6 +41,7 @@ class Trained:
     pipeline: FeaturePipeline
     shift: float
     epoch: int
+    calibration: Calibration | None = None
 
     def judged(self, path: Path, device: torch.device) -> tuple[Judged, tuple[str, ...]]:
         """Prepare a corpus for scoring; an empty transcript is silence, in which every token is an insertion.
@@ -88,4 +91,4 @@ def build_trained(stored: Stored, device: torch.device, plugins: Sequence[str] =
             bias += shift
         shift = 0.0
     model.to(device).eval()
-    return Trained(config, model, stored.tokens, pipeline, shift, stored.epoch)
+    return Trained(config, model, stored.tokens, pipeline, shift, stored.epoch, stored.calibration)

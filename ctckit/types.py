@@ -176,6 +176,42 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LogOdds:
+    """Turns a raw confidence into the share of such that are right (Platt 1999; Guo et al. 2017, 4.2).
+
+    Attributes:
+        temperature: divides the log odds; above 1 where the raw confidence is too sure of itself.
+        offset: added to them, nats.
+    """
+
+    temperature: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, confidence: float) -> float:
+        """Return ``sigmoid(log(c / (1 - c)) / temperature + offset)``, for a confidence from 0 to 1."""
+        return 1.0 / (1.0 + math.exp(-(log_odds(confidence) / self.temperature + self.offset)))
+
+
+def log_odds(confidence: float) -> float:
+    """Return ``log(c / (1 - c))``; what float32 cannot tell from 0 or 1 counts as 1e-7 away from it."""
+    held = min(max(confidence, 1e-7), 1.0 - 1e-7)
+    return math.log(held / (1.0 - held))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What confidences of a model are worth, as measured on a dev corpus.
+
+    Attributes:
+        token: for those of single tokens.
+        clip: for those of whole clips.
+    """
+
+    token: LogOdds = LogOdds()
+    clip: LogOdds = LogOdds()
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """One decoded clip, beside its reference where there is one.
 
@@ -190,6 +226,8 @@ class Hypothesis:
         deletions: reference tokens that are missing.
         insertions: tokens too many.
         frame_rate: input frames a second; None where the run does not say.
+        log_probability: of the tokens as a whole, all alignments summed, nats; None where nobody asked for it.
+        calibration: of the model that decoded; None where it was not measured.
     """
 
     clip_id: str
@@ -202,11 +240,25 @@ class Hypothesis:
     deletions: int
     insertions: int
     frame_rate: float | None = None
+    log_probability: float | None = None
+    calibration: Calibration | None = None
 
     @property
     def confidences(self) -> tuple[float, ...]:
-        """Of each token: the geometric mean of its posterior over its frames, 0 to 1. It is not calibrated."""
-        return tuple(math.exp(min(score, 0.0)) for score in self.scores)
+        """Of each token, 0 to 1: how often such a token is right, where ``calibration`` says so.
+
+        Without one it is the geometric mean of the token's posterior over its frames.
+        """
+        raw = (math.exp(min(score, 0.0)) for score in self.scores)
+        return tuple(raw if self.calibration is None else map(self.calibration.token, raw))
+
+    @property
+    def confidence(self) -> float | None:
+        """Of the clip, 0 to 1: how often such a clip is right throughout; without ``calibration`` its posterior."""
+        if self.log_probability is None:
+            return None
+        raw = math.exp(min(self.log_probability, 0.0))
+        return raw if self.calibration is None else self.calibration.clip(raw)
 
     @property
     def seconds(self) -> tuple[tuple[float, float], ...] | None:
@@ -216,6 +268,34 @@ class Hypothesis:
         return tuple(
             (a / self.frame_rate, b / self.frame_rate) for a, b in zip(self.starts, self.ends, strict=True)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """What a model emits for one clip, frame by frame, beside its hypothesis and its transcript.
+
+    Attributes:
+        hypothesis: the clip as decoded, with its reference where there is one.
+        right: of each token of the hypothesis, whether the reference has it at that place.
+        reference_spans: first frame of each token of the reference and the frame after its last, in input frames,
+            on the best path; empty where there is no reference, or no path for it.
+        reference_right: of each token of the reference, whether the hypothesis has it at that place.
+        labels: those drawn, in the order of their peaks.
+        posteriors_LT: posterior of each of those labels in each output frame, 0 to 1.
+        blank_T: posterior of the blank in each output frame, 0 to 1, under the shift in force.
+        frames: of the input.
+        others: labels that were left out, their peaks being the lowest.
+    """
+
+    hypothesis: Hypothesis
+    right: tuple[bool, ...]
+    reference_spans: tuple[tuple[int, int], ...]
+    reference_right: tuple[bool, ...]
+    labels: tuple[str, ...]
+    posteriors_LT: tuple[tuple[float, ...], ...]
+    blank_T: tuple[float, ...]
+    frames: int
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True)

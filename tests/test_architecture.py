@@ -100,7 +100,7 @@ ALLOWED = {
         "stored",
         "transfer",
     },
-    "stored": {"config", "engine", "errors"},
+    "stored": {"config", "engine", "errors", "types"},
     "transfer": {"config", "data", "engine", "errors", "interfaces", "stored"},
     "trained": {
         "assemble",
@@ -111,8 +111,11 @@ ALLOWED = {
         "interfaces",
         "plugin_host",
         "stored",
+        "types",
     },
     "export": {"data", "errors", "recogniser", "trained", "types"},
+    "lattice": {"data", "decode", "errors", "ops", "recogniser", "types"},
+    "calibration": {"decode", "record", "types"},
     "recogniser": {"data", "decode", "devices", "errors", "loss", "ops", "trained", "types"},
     "audit": {
         "assemble",

@@ -183,7 +183,13 @@ def _line(hypothesis: Hypothesis) -> dict[str, Any]:
     ]
     for token, (start, end) in zip(tokens, hypothesis.seconds or (), strict=hypothesis.seconds is not None):
         token |= {"start_seconds": round(start, 3), "end_seconds": round(end, 3)}
-    return {"clip": hypothesis.clip_id, "tokens": tokens}
+    line: dict[str, Any] = {"clip": hypothesis.clip_id, "tokens": tokens}
+    if hypothesis.log_probability is not None and hypothesis.confidence is not None:
+        line |= {
+            "log_probability": round(hypothesis.log_probability, 6),
+            "confidence": round(hypothesis.confidence, 4),
+        }
+    return line
 
 
 def _evaluated(

@@ -61,6 +61,7 @@ def sweep(
     without.
     """
     from ctckit.devices import choose_device
+    from ctckit.engine.checkpoint import change_checkpoint
     from ctckit.errors import ConfigError
     from ctckit.shifts import best_shift, sweep_shifts
     from ctckit.stored import checkpoint_path
@@ -86,7 +87,7 @@ def sweep(
     without, best = relative[tried.index(0.0)], best_shift(relative)
     checkpoint = checkpoint_path(run, "best")
     if store and best.shift:
-        store_shift(checkpoint, best.shift)
+        change_checkpoint(checkpoint, lambda state: {"judged_shift": float(state["judged_shift"]) + best.shift})
     if as_json:
         rows = [{**asdict(one), "wer": one.wer} for one in relative]
         outcome = {"corpus": str(path), "best": best.shift, "stored": bool(store and best.shift), "shifts": rows}
@@ -99,14 +100,6 @@ def sweep(
         click.echo("no shift makes fewer errors than none")
     elif store:
         click.echo(f"stored in {checkpoint}; evaluate and decode apply it from now on")
-
-
-def store_shift(checkpoint: Path, shift: float) -> None:
-    """Add a shift to the one that a checkpoint's decoding applies; the file is replaced whole or not at all."""
-    from ctckit.engine.checkpoint import load_checkpoint, save_checkpoint
-
-    state = load_checkpoint(checkpoint)
-    save_checkpoint(checkpoint, {**state, "judged_shift": float(state["judged_shift"]) + shift})
 
 
 def _outputs(trained: Trained, judged: Judged, device: torch.device) -> Iterator[tuple[Batch, Emissions]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +55,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: not format {FORMAT}, which this ctckit reads; use the version that wrote it"
         )
     return state
+
+
+def change_checkpoint(path: Path, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """Replace entries of a checkpoint by what ``change`` returns for it; the file is replaced whole or not at all.
+
+    Raises:
+        CheckpointError: it cannot be read or written.
+    """
+    state = load_checkpoint(path)
+    save_checkpoint(path, {**state, **change(state)})

@@ -12,6 +12,7 @@ from typing import Any
 
 from ctckit.actions import Action
 from ctckit.errors import DataError
+from ctckit.record.calibration import Calibrated, calibrated_from_row
 from ctckit.record.epoch import Epoch
 from ctckit.record.figures import FIGURES, described_table
 from ctckit.types import Figure, Finding, Sample
@@ -26,7 +27,8 @@ CUT = "cut off"
 class History:
     """What happened in a run, as JSON lines that are appended to and cut back to what a checkpoint knows of.
 
-    Each row has a ``kind``: run (the provenance, first), resume, epoch, finding, action, sample, end, test.
+    Each row has a ``kind``: run (the provenance, first), resume, epoch, finding, action, sample, end, test,
+    calibration.
 
     Args:
         path: the file; created with its first row.
@@ -191,6 +193,7 @@ class Recorded:
         samples: decoded clips, in order.
         ending: the closing row, or None while there is none.
         tests: scores of corpora after training.
+        calibrations: what the confidences of the best checkpoint were found to be worth, one a corpus.
         table: the figures that the history knows.
         unknown_rows: rows of kinds that this version knows nothing of, counted by kind.
         notes: what was assumed while reading a foreign history, a sentence each.
@@ -208,6 +211,7 @@ class Recorded:
     samples: tuple[KeptSample, ...] = ()
     ending: Mapping[str, Any] | None = None
     tests: tuple[CorpusScores, ...] = ()
+    calibrations: tuple[Calibrated, ...] = ()
     table: Mapping[str, Figure] = field(default_factory=lambda: FIGURES)
     unknown_rows: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -361,6 +365,7 @@ def recorded(rows: Sequence[Mapping[str, Any]], path: Path) -> Recorded:
         samples=tuple(contents.samples),
         ending=contents.ending,
         tests=tuple(contents.tests),
+        calibrations=tuple(contents.calibrations.values()),
         table=contents.table,
         unknown_rows=contents.unknown,
         notes=tuple(contents.notes),
@@ -377,6 +382,7 @@ class _Contents:
     events: list[Event] = field(default_factory=list)
     samples: list[KeptSample] = field(default_factory=list)
     tests: list[CorpusScores] = field(default_factory=list)
+    calibrations: dict[str, Calibrated] = field(default_factory=dict)
     ending: Mapping[str, Any] | None = None
     unknown: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -405,6 +411,9 @@ class _Contents:
                 renamed = {names.get(key, key): value for key, value in row.values.items()}
                 scores = Epoch.from_row(renamed, row.place, self.table)
                 self.tests.append(CorpusScores(row.text("corpus"), scores, row.tokens("unknown")))
+            case "calibration":
+                calibrated = row.calibrated()
+                self.calibrations[calibrated.corpus] = calibrated
             case _ if row.kind == CUT:
                 self.notes.append(f"{row.place} is cut off, as by a killed process or a full disk: left out.")
             case kind:
@@ -465,6 +474,12 @@ class _Row:
         if value is not None and not isinstance(value, dict):
             raise DataError(f"{self.place}: '{key}' is {json.dumps(value)}, not an object")
         return value or {}
+
+    def calibrated(self) -> Calibrated:
+        try:
+            return calibrated_from_row(self.values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{self.place}: is no calibration: {type(error).__name__} {error}") from error
 
     def finding(self) -> Finding:
         severity = self.text("severity")

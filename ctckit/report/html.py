@@ -17,7 +17,9 @@ from ctckit.record.epoch import Epoch
 from ctckit.record.figures import FIGURES, PARTS
 from ctckit.record.history import Event, KeptSample, PhaseSpan, Recorded
 from ctckit.report import charts, page, plots
-from ctckit.types import DASH
+from ctckit.report.lattice import draw_lattices
+from ctckit.report.reliability import diagrams
+from ctckit.types import DASH, Lattice
 
 SHOWN_EPOCHS = 6
 
@@ -92,22 +94,24 @@ class Sample:
     got: tuple[tuple[str, bool], ...]
 
 
-def write_report(run: Recorded, verdict: Verdict, path: Path) -> None:
+def write_report(run: Recorded, verdict: Verdict, path: Path, lattices: Sequence[Lattice] = ()) -> None:
     """Write the page, whole or not at all.
 
     Raises:
         DataError: the file cannot be written.
     """
-    page.write(render(run, verdict), path)
+    page.write(render(run, verdict, lattices), path)
 
 
-def render(run: Recorded, verdict: Verdict) -> str:
-    """Return the page. The same history gives the same page."""
+def render(run: Recorded, verdict: Verdict, lattices: Sequence[Lattice] = ()) -> str:
+    """Return the page. The same history, and the same clips to draw, give the same page."""
     numbers = [epoch.epoch for epoch in run.epochs]
     return page.fill(
         "page.html",
         run=run,
         verdict=verdict,
+        lattices=draw_lattices(lattices),
+        reliability=diagrams(run.calibrations),
         tone=tone(verdict),
         tiles=tiles(run),
         moments=moments(run),
