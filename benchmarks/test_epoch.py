@@ -25,7 +25,7 @@ from turns import interleaved
 from ctckit.assemble import assemble
 from ctckit.config import nest, resolve
 from ctckit.data import FeaturePipeline, open_corpus, split_corpus
-from ctckit.decode import edit_counts
+from ctckit.edits import edit_counts
 from ctckit.engine import loop
 from ctckit.engine.run import Run
 from ctckit.plugin_host import load_plugins

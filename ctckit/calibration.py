@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ctckit.decode import matches
+from ctckit.edits import matches
 from ctckit.record.calibration import Bin, Measured, Reliability
 from ctckit.types import Hypothesis, LogOdds, log_odds
 

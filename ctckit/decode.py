@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import SequenceMatcher
 
-import jiwer
-
+from ctckit.edits import edit_counts
 from ctckit.ops import GreedyPaths
 from ctckit.types import Batch, Calibration, Hypothesis
 
@@ -79,30 +77,3 @@ def input_spans(
         (start * frames // out_frames, -(-end * frames // out_frames))
         for start, end in zip(starts, ends, strict=True)
     )
-
-
-def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
-    """Say of each token of either side whether the other has it at that place of a longest common subsequence."""
-    blocks = SequenceMatcher(None, reference, hypothesis, autojunk=False).get_matching_blocks()
-    there = {block.a + step for block in blocks for step in range(block.size)}
-    here = {block.b + step for block in blocks for step in range(block.size)}
-    return (
-        tuple(number in there for number in range(len(reference))),
-        tuple(number in here for number in range(len(hypothesis))),
-    )
-
-
-def edit_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[int, int, int]:
-    """Count substitutions, deletions and insertions of a minimum edit alignment (jiwer).
-
-    Tokens are compared as numbers written out, because jiwer splits at white space and a gloss may hold some.
-    """
-    if not reference:  # jiwer refuses an empty reference
-        return 0, 0, len(hypothesis)
-    numbers: dict[str, str] = {}
-
-    def words(side: Sequence[str]) -> str:
-        return " ".join(numbers.setdefault(token, str(len(numbers))) for token in side)
-
-    output = jiwer.process_words(words(reference), words(hypothesis))
-    return output.substitutions, output.deletions, output.insertions

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ctckit import ops
 from ctckit.data.clips import StoredClip
-from ctckit.decode import edit_counts, input_spans, matches
+from ctckit.decode import input_spans
+from ctckit.edits import edit_counts, matches
 from ctckit.errors import DataError
 from ctckit.recogniser import Clip, Recogniser
 from ctckit.types import BLANK, Batch, Hypothesis, Lattice

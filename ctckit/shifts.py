@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ctckit import ops
-from ctckit.decode import edit_counts
+from ctckit.edits import edit_counts
 from ctckit.types import Batch, Emissions
 
 

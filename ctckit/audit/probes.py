@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ctckit import ops
 from ctckit.audit.probe_records import OverfitBatch, PairingContrast, PermutedLabels, RateRange
-from ctckit.decode import edit_counts
+from ctckit.edits import edit_counts
 from ctckit.engine.step import train_step
 from ctckit.errors import TrainingError
 from ctckit.interfaces import Model

@@ -106,7 +106,7 @@ def decode(
     confidence. Clips that have a transcript come with it and with the edit counts. What cannot be decoded is named,
     clip by clip, and the rest is written; the command then fails.
     """
-    from ctckit.decode import edit_counts
+    from ctckit.edits import edit_counts
     from ctckit.errors import ConfigError, DataError
     from ctckit.files import STANDARD, write_text
     from ctckit.recogniser import Clip, load

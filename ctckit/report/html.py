@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from markupsafe import Markup
 
 from ctckit.doctor.states import State
 from ctckit.doctor.verdict import Verdict, blank_reading, ended
+from ctckit.edits import matches
 from ctckit.record.epoch import Epoch
 from ctckit.record.figures import FIGURES, PARTS
 from ctckit.record.history import Event, KeptSample, PhaseSpan, Recorded
@@ -391,15 +391,13 @@ def samples(kept: Sequence[KeptSample]) -> list[Sample]:
     found = []
     for one in kept:
         wanted, got = one.sample.reference, one.sample.hypothesis
-        blocks = SequenceMatcher(None, wanted, got, autojunk=False).get_matching_blocks()
-        matched = {block.a + step for block in blocks for step in range(block.size)}
-        right = {block.b + step for block in blocks for step in range(block.size)}
+        there, here = matches(wanted, got)
         found.append(
             Sample(
                 one.epoch,
                 one.sample.clip,
-                tuple((token, index in matched) for index, token in enumerate(wanted)),
-                tuple((token, index in right) for index, token in enumerate(got)),
+                tuple(zip(wanted, there, strict=True)),
+                tuple(zip(got, here, strict=True)),
             )
         )
     return found

@@ -13,7 +13,7 @@ from pages import tree_of, words
 import ctckit
 from ctckit.data import open_corpus
 from ctckit.data.clips import StoredClip, clips_of_corpus
-from ctckit.decode import edit_counts
+from ctckit.edits import edit_counts
 from ctckit.lattice import lattice, worst_clips
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ctckit import BLANK, Batch, Emissions, ops
-from ctckit.decode import edit_counts
+from ctckit.edits import edit_counts
 from ctckit.shifts import Shifted, best_shift, sweep_shifts
 
 TOKENS = ("<blank>", "a", "b", "c")
