@@ -68,6 +68,7 @@ setup(
         "ctckit.record.foreign",
         "ctckit.report",
         "ctckit.testing",
+        "ctckit.transcripts",
         "ctckit_cures",
         "ctckit_doctor",
         "ctckit_hierarchical",

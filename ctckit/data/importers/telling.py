@@ -9,10 +9,10 @@ from ctckit.data.importers.bonito import FILES
 from ctckit.data.importers.jsonl import NEMO_KEY, object_of
 from ctckit.data.importers.kaldi import SCRIPT
 from ctckit.data.importers.rows import lines_of
-from ctckit.data.importers.stm import is_ctm, is_stm
 from ctckit.data.importers.tables import SEPARATORS, Columns, header_of, is_phoenix, separator_of
 from ctckit.data.kinds import MANIFESTS, Kind
 from ctckit.errors import DataError
+from ctckit.transcripts.nist import is_stm, reads_as_ctm
 
 _FOREIGN = {
     b"PK": "is an archive or an Excel workbook; save the table as CSV",
@@ -70,7 +70,7 @@ def kind_of_manifest(path: Path, id_column: str, transcript_column: str, said: K
     fields = next((line.split() for line in lines if not line.startswith(";;")), [])
     if suffix == ".stm" or lines[0].startswith(";;") or is_stm(fields):
         return "stm"
-    if suffix == ".ctm" or is_ctm(fields):
+    if suffix == ".ctm" or reads_as_ctm(fields):
         raise DataError(f"{path}: is CTM, a word a line; write a line a clip, as STM or as Kaldi's text")
     raise DataError(
         f"{path}: cannot be told to be a table, which begins with names such as id and transcript between "
