@@ -447,7 +447,8 @@ def judged(
 ) -> Judged:
     """Prepare clips for scoring, in the order of the file."""
     batches = loader(config, prepared, pipeline, indices, device)
-    return Judged(batches, prepared.references(indices.tolist()), bands or {})
+    corpus = prepared.corpus
+    return Judged(batches, prepared.references(indices.tolist()), bands or {}, corpus.speakers())
 
 
 def loader(

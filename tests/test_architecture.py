@@ -21,6 +21,7 @@ ALLOWED = {
     "recipe": set(),
     "bootstrap": set(),
     "edits": set(),
+    "breakdown": {"data", "edits"},
     "hookspecs": {"registry"},  # for its type only
     "plateau": {"types"},
     "actions": {"types"},

@@ -13,6 +13,7 @@ from ctckit.errors import CtckitError
 VERBS = {
     "train": ("ctckit.cli.train:train", "Train a recogniser."),
     "evaluate": ("ctckit.cli.evaluate:evaluate", "Score a trained model on a corpus."),
+    "score": ("ctckit.cli.score:score", "Score a file of hypotheses against a file of transcripts."),
     "decode": ("ctckit.cli.evaluate:decode", "Decode a corpus to JSON lines with token times and scores."),
     "audit": ("ctckit.cli.audit:audit", "Check corpora and model before the first step."),
     "diagnose": ("ctckit.cli.diagnose:diagnose", "Say what state a run is in, why, and what to try."),

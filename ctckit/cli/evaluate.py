@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ctckit.cli.breakdown import details as _details
 from ctckit.cli.examples import examples
 from ctckit.cli.options import plugin_files
 
@@ -33,23 +34,37 @@ _device = click.option("--device", default="auto", show_default=True, help="auto
 @_data
 @plugin_files
 @_device
+@_details
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
-def evaluate(run: Path, data: Path | None, plugins: tuple[str, ...], device: str, as_json: bool) -> None:
-    """Score the best checkpoint of RUN (a folder, or a checkpoint file) on a corpus."""
+def evaluate(
+    run: Path, data: Path | None, plugins: tuple[str, ...], device: str, details: int, as_json: bool
+) -> None:
+    """Score the best checkpoint of RUN (a folder, or a checkpoint file) on a corpus.
+
+    Errors are counted in words and in characters; tokens are one of them, and it says which. Then come the tokens
+    that were confused most often, the clips with most errors a token, and the speakers, the worst first.
+    """
+    from ctckit.breakdown import Utterance, broken_down
+    from ctckit.cli.breakdown import rates, shown
     from ctckit.data.alphabet import near_misses
     from ctckit.record.figures import score_row
     from ctckit.record.history import finite
 
-    trained, path, evaluation, unknown = _evaluated(run, data, plugins, device)
+    trained, path, evaluation, unknown, speakers = _evaluated(run, data, plugins, device)
     scores = evaluation.scores
+    utterances = (
+        Utterance(one.clip_id, one.reference, one.tokens, speakers.get(one.clip_id, ""))
+        for one in evaluation.hypotheses
+    )
+    found = broken_down(utterances, trained.config.data.unit)
     if as_json:
         row = {"run": str(run), "corpus": str(path), "epoch": trained.epoch, **score_row(scores)}
-        click.echo(json.dumps(finite({**row, "unknown": list(unknown)})))
+        row |= {"unknown": list(unknown), **found.row(details)}
+        click.echo(json.dumps(finite(row)))
         return
     click.echo(
         f"{path}: {scores.utterances} clips, epoch {trained.epoch}\n"
-        f"word errors        {scores.wer:.2f} %  (S {scores.substitutions}, D {scores.deletions}, "
-        f"I {scores.insertions} of {scores.reference_tokens} tokens)\n"
+        f"{rates(found)}\n"
         f"sentence errors    {scores.sentence_error_rate:.2f} %\n"
         f"length ratio       {scores.length_ratio:.3f}, {scores.empty_share:.1f} % of hypotheses empty\n"
         f"blank frames       {scores.blank_ratio:.1f} %  (1 - U/T is {scores.blank_reference:.1f} %)\n"
@@ -57,6 +72,8 @@ def evaluate(run: Path, data: Path | None, plugins: tuple[str, ...], device: str
         f"loss               {_loss(scores)}"
         + (f", {scores.infeasible} clips without a CTC path left out" if scores.infeasible else "")
     )
+    for line in shown(found, details):
+        click.echo(line)
     if unknown:
         click.echo(f"tokens that training never saw, each an error: {', '.join(unknown)}")
     for token, (label, difference) in near_misses(unknown, trained.tokens).items():
@@ -89,7 +106,19 @@ def _loss(scores: Scores) -> str:
 @click.option("--frame-rate", type=float, help="Feature frames a second; the run's data.frame_rate by default.")
 @plugin_files
 @_device
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; standard output by default, or as -.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["jsonl", "ctm", "stm", "trn", "text", "textgrid"]),
+    default="jsonl",
+    show_default=True,
+    help="What to write. Of a model of characters the others hold words.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write; standard output by default, or as -. For textgrid a folder, which gets a file a clip.",
+)
 def decode(
     run: Path,
     features: Path | None,
@@ -97,32 +126,53 @@ def decode(
     frame_rate: float | None,
     plugins: tuple[str, ...],
     device: str,
+    kind: str,
     out: Path | None,
 ) -> None:
-    """Decode clips with the best checkpoint of RUN, one JSON line a clip.
+    """Decode clips with the best checkpoint of RUN, one JSON line a clip, or in another format.
 
     Each token comes with its first frame and the frame after its last, both in input frames, with the same in
     seconds where the frame rate is known, with the mean log-probability of its frames, and with that as a
-    confidence. Clips that have a transcript come with it and with the edit counts. What cannot be decoded is named,
-    clip by clip, and the rest is written; the command then fails.
+    confidence. Clips that have a transcript come with it and with the edit counts. What cannot be decoded, or
+    carried by the format, is named, clip by clip, and the rest is written; the command then fails. The formats ctm,
+    stm and textgrid hold seconds, so they need a frame rate.
     """
+    from ctckit.cli.transcripts import check_output, write_transcripts
     from ctckit.edits import edit_counts
     from ctckit.errors import ConfigError, DataError
     from ctckit.files import STANDARD, write_text
     from ctckit.recogniser import Clip, load
+    from ctckit.transcripts import Transcript
 
     if features is not None and data is not None:
         raise ConfigError("--features and --data both name clips; give one")
     recogniser = load(run, device, frame_rate=frame_rate, plugins=plugins)
+    check_output(kind, recogniser.frame_rate, out)
     faults: list[DataError] = []
     references: dict[str, tuple[str, ...]] = {}
+    lengths: dict[str, int] = {}
 
     def clips() -> Iterator[Clip]:
         for clip in stored_clips(recogniser, features, data, faults):
             if clip.reference is not None:
                 references[clip.clip_id] = clip.reference
+            lengths[clip.clip_id] = len(clip.features_TF)
             yield Clip(clip.clip_id, clip.features_TF)
 
+    if kind != "jsonl":
+        unit, rate = recogniser.trained.config.data.unit, recogniser.frame_rate
+        decoded = (
+            Transcript(
+                one.clip_id,
+                one.tokens,
+                one.seconds,
+                one.confidences,
+                None if rate is None else lengths[one.clip_id] / rate,
+            )
+            for one in recogniser.stream(clips(), faults)
+        )
+        write_transcripts(decoded, kind, unit, out, faults)
+        return
     lines = []
     for hypothesis in recogniser.stream(clips(), faults):
         line = _line(hypothesis)
@@ -194,7 +244,7 @@ def _line(hypothesis: Hypothesis) -> dict[str, Any]:
 
 def _evaluated(
     run: Path, data: Path | None, plugins: tuple[str, ...], device: str
-) -> tuple[Trained, Path, Evaluation, tuple[str, ...]]:
+) -> tuple[Trained, Path, Evaluation, tuple[str, ...], Mapping[str, str]]:
     from ctckit.devices import choose_device
     from ctckit.engine.evaluate import evaluate as score
     from ctckit.errors import ConfigError
@@ -207,4 +257,4 @@ def _evaluated(
         raise ConfigError("--data is not given, and the run names no test or dev corpus")
     judged, unknown = trained.judged(path, chosen)
     evaluation = score(trained.model, judged, trained.tokens, shift=trained.shift, device=chosen)
-    return trained, path, evaluation, unknown
+    return trained, path, evaluation, unknown, judged.speakers

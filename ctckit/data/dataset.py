@@ -27,7 +27,16 @@ from ctckit.data.hdf5 import (
     reading,
     require_whole,
 )
-from ctckit.data.schema import PackedIndex, Unit, attribute_text, is_packed, read_index, text_of, transposed
+from ctckit.data.schema import (
+    SPEAKERS,
+    PackedIndex,
+    Unit,
+    attribute_text,
+    is_packed,
+    read_index,
+    text_of,
+    transposed,
+)
 from ctckit.errors import ClipError, DataError, reason_of
 
 Transcripts = Literal["needed", "any", "optional"]
@@ -139,6 +148,14 @@ class Corpus(ABC):
     def attributes(self, index: int) -> dict[str, str]:
         """All attributes of one clip; "" for one that it lacks."""
         return {name: self._attribute(name, index) for name in self.attribute_names}
+
+    def speakers(self) -> dict[str, str]:
+        """Who speaks or signs in each clip, by its id; clips without a `SPEAKERS` attribute are left out."""
+        for name in self.attribute_names:
+            if name.casefold() in SPEAKERS:
+                named = ((clip, self._attribute(name, index)) for index, clip in enumerate(self.ids))
+                return {clip: speaker for clip, speaker in named if speaker}
+        return {}
 
     @abstractmethod
     def alphabet(self) -> Alphabet | None:

@@ -21,11 +21,13 @@ class Judged:
         loader: of the clips.
         references: their transcripts by clip id.
         bands: for each label of the training corpus, which of ``FREQUENCY_BANDS`` it belongs to; empty if unknown.
+        speakers: who speaks or signs, by clip id; clips of which nobody knows are left out.
     """
 
     loader: Loader
     references: Mapping[str, tuple[str, ...]]
     bands: Mapping[str, int] = field(default_factory=dict)
+    speakers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
