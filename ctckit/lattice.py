@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ctckit import ops
+from ctckit.alignment import best_path
 from ctckit.data.clips import StoredClip
 from ctckit.decode import input_spans
 from ctckit.edits import edit_counts, matches
@@ -109,9 +110,8 @@ def _spans(
     known = [label for label in classes if label is not None]
     if not known or len(known) != len(classes):
         return ()
-    targets_BS = torch.tensor([known], device=logits_TBC.device)
-    aligned = ops.align(logits_TBC, targets_BS, lengths_B, torch.full_like(lengths_B, len(known)), shift)
-    if aligned.utterance_scores_B.isneginf().any():
+    aligned = best_path(logits_TBC, lengths_B, known, shift)
+    if aligned is None:
         return ()
     return input_spans(
         aligned.starts_BS[0].tolist(), aligned.ends_BS[0].tolist(), int(batch.lengths_B[0]), int(lengths_B[0])

@@ -117,7 +117,8 @@ ALLOWED = {
         "types",
     },
     "export": {"data", "errors", "recogniser", "trained", "types"},
-    "lattice": {"data", "decode", "edits", "errors", "ops", "recogniser", "types"},
+    "alignment": {"data", "decode", "errors", "loss", "ops", "recogniser", "types"},
+    "lattice": {"alignment", "data", "decode", "edits", "errors", "ops", "recogniser", "types"},
     "calibration": {"edits", "record", "types"},
     "recogniser": {"data", "decode", "devices", "errors", "loss", "ops", "trained", "types"},
     "audit": {

@@ -15,6 +15,7 @@ VERBS = {
     "evaluate": ("ctckit.cli.evaluate:evaluate", "Score a trained model on a corpus."),
     "score": ("ctckit.cli.score:score", "Score a file of hypotheses against a file of transcripts."),
     "decode": ("ctckit.cli.evaluate:decode", "Decode a corpus to JSON lines with token times and scores."),
+    "align": ("ctckit.cli.align:align", "Place the transcripts of a corpus in time."),
     "audit": ("ctckit.cli.audit:audit", "Check corpora and model before the first step."),
     "diagnose": ("ctckit.cli.diagnose:diagnose", "Say what state a run is in, why, and what to try."),
     "sweep": ("ctckit.cli.sweep:sweep", "Tune a decode-time blank shift on a dev corpus."),
