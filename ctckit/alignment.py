@@ -22,14 +22,14 @@ from ctckit.recogniser import Clip, Recogniser
 from ctckit.types import BLANK
 
 Segments = Literal["path", "starts", "durations"]
-"""How far a token reaches: over its frames on the best path, from its first of these to the next token's, or over
-its frames on the best path where blanks cost `BLANK_COST`."""
+"""How far a token reaches: over its frames on the best path; from its first of these to the next token's; or over
+all frames that are rather its own than any other token's (`whole`)."""
 
 BLANK_COST = 8.0
-"""Nats taken off each blank for ``durations``. benchmarks/alignment.py measures it."""
+"""Nats taken off each blank for ``durations``, so that labels last; benchmarks/alignment.py measures it on dev."""
 
 WILDCARD_COST = 1e-3
-"""Nats by which a wildcard is worse in a frame than the best class, so that a label that is best keeps its frame."""
+"""Nats by which a wildcard is worse in a frame than the best class, so that a best label keeps its frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def align_transcripts(
     clips: Iterable[StoredClip],
     faults: list[DataError],
     *,
-    segments: Segments = "path",
+    segments: Segments = "durations",
     correction: float = 0.0,
     wildcard: str | None = None,
 ) -> Iterator[Aligned]:
@@ -95,7 +95,8 @@ def align_transcripts(
         clips: with their transcripts.
         faults: gets what is wrong with each clip that cannot be aligned, which is then left out: no transcript,
             labels that the model lacks, no path.
-        segments: how far a token reaches.
+        segments: how far a token reaches. ``durations`` comes nearest to where tokens begin
+            (benchmarks/alignment.py), and leaves no pause between them.
         correction: input frames by which tokens are taken to begin before their path does, for ``starts``. A
             network emits a label when it is sure of it, not when it begins.
         wildcard: a token of transcripts that stands for anything, of any length, in a stretch that nobody
@@ -114,9 +115,7 @@ def align_transcripts(
             faults.append(error)
 
 
-def best_path(
-    logits_TBC: Tensor, lengths_B: Tensor, classes: Sequence[int], shift: float, cost: float = 0.0
-) -> ops.Alignment | None:
+def best_path(logits_TBC: Tensor, lengths_B: Tensor, classes: Sequence[int], shift: float) -> ops.Alignment | None:
     """Return the best path of a clip through its classes, None where there is none.
 
     Args:
@@ -124,18 +123,35 @@ def best_path(
         lengths_B: its frames.
         classes: of the transcript; the one beyond the last of the model is the wildcard.
         shift: on the blank, nats.
-        cost: taken off the blank besides, nats.
     """
-    wild = logits_TBC.shape[2]
-    shift -= cost
-    if wild in classes:
+    found = ops.align(*_problem(logits_TBC, lengths_B, classes, shift))
+    return None if bool(found.utterance_scores_B.isneginf().any()) else found
+
+
+def whole(logits_TBC: Tensor, lengths_B: Tensor, classes: Sequence[int], shift: float) -> ops.Alignment:
+    """Part a clip that has a path among its classes, no frame left over.
+
+    Of all ways to do so the one is taken in which most frames can be expected to be right, given the posterior
+    occupancies of the labels where blanks cost `BLANK_COST`. For arguments see `best_path`.
+    """
+    problem = _problem(logits_TBC, lengths_B, classes, shift - BLANK_COST)
+    occupancies_BTS = ops.occupancies(*problem)
+    occupancies_BTS[..., BLANK] = -math.inf
+    places_BS = torch.arange(1, len(classes) + 1, device=logits_TBC.device)[None]
+    return ops.align(occupancies_BTS.transpose(0, 1), places_BS, lengths_B, problem[3])
+
+
+def _problem(
+    logits_TBC: Tensor, lengths_B: Tensor, classes: Sequence[int], shift: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    """Arguments of an op for one clip, with a class more where a wildcard is among the classes."""
+    if logits_TBC.shape[2] in classes:
         logits_TBC = logits_TBC.clone()
         logits_TBC[..., BLANK] += shift
         logits_TBC = torch.cat([logits_TBC, logits_TBC.amax(2, keepdim=True) - WILDCARD_COST], 2)
         shift = 0.0
     targets_BS = torch.tensor([list(classes)], device=logits_TBC.device, dtype=torch.int64)
-    found = ops.align(logits_TBC, targets_BS, lengths_B, torch.full_like(lengths_B, len(classes)), shift)
-    return None if bool(found.utterance_scores_B.isneginf().any()) else found
+    return logits_TBC, targets_BS, lengths_B, torch.full_like(lengths_B, len(classes)), shift
 
 
 def _aligned(
@@ -165,9 +181,8 @@ def _aligned(
         raise DataError(str(Infeasible(clip.clip_id, frames, out_frames, len(classes), repeats)))
     starts, ends = path.starts_BS[0].tolist(), path.ends_BS[0].tolist()
     scores = _scores(logits_TBC[:out_frames, 0], classes, starts, ends, shift)
-    if segments == "durations":
-        longer = best_path(logits_TBC, lengths_B, classes, shift, BLANK_COST)
-        assert longer is not None  # the same paths exist
+    if segments == "durations" and classes:
+        longer = whole(logits_TBC, lengths_B, classes, shift)
         starts, ends = longer.starts_BS[0].tolist(), longer.ends_BS[0].tolist()
     spans = _apart(input_spans(starts, ends, frames, out_frames))
     if segments == "starts":

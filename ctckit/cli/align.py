@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 @click.option(
     "--segments",
     type=click.Choice(["path", "starts", "durations"]),
-    default="path",
+    default="durations",
     show_default=True,
-    help="How far a token reaches: its frames on the best path, from there to the next token's, or its frames "
-    "where blanks cost so much that labels last.",
+    help="How far a token reaches: its frames on the best path, from there to the next token's, or all "
+    "frames that are rather its own than any other's; durations comes nearest to word boundaries.",
 )
 @click.option(
     "--correction",
-    type=float,
+    type=click.FloatRange(min=0),
     default=0.0,
     show_default=True,
     metavar="FRAMES",
@@ -81,8 +81,8 @@ def align(
 
     Each token comes with its first frame, the frame after its last, and a confidence: the mean of its posterior on
     the best path. A CTC network shows a label when it is sure of it, mostly for a few frames within a word, so its
-    frames on the path are no word boundaries. Clips that cannot be aligned are named, and the rest is written; the
-    command then fails.
+    frames on the path are no word boundaries; those of `durations` are nearer, and leave no pauses. Clips that
+    cannot be aligned are named, and the rest is written; the command then fails.
     """
     from ctckit.alignment import align_transcripts
     from ctckit.cli.evaluate import stored_clips

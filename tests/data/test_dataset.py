@@ -25,6 +25,7 @@ def test_one_group_a_clip(grouped):
     assert corpus.features(1).tolist() == [[0, 1], [2, 3], [4, 5]]
     assert open_corpus(path, unit="character").transcript(1) == tuple("NO YES")
     assert corpus.attribute("speaker", 1) == "x"
+    assert corpus.speakers() == {corpus.ids[1]: "x"}
     with pytest.raises(DataError, match="clip 'day1/clip1' has no attribute 'speaker'"):
         corpus.attribute("speaker", 0)
     with pytest.raises(DataError, match="clips have no attribute 'signer'; they have: speaker"):

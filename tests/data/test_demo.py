@@ -6,6 +6,7 @@ from ctckit.data import (
     describe,
     open_corpus,
 )
+from ctckit.data.demo import DIGIT_COLUMNS, demo_lines
 from ctckit.errors import DataError
 
 # Demo
@@ -22,6 +23,14 @@ def test_demo_corpus(tmp_path):
         assert {len(part.transcript(i)) for i in range(len(part))} == set(range(3, 9))
         assert describe(part).infeasible == ()
         assert part.features(0).max() <= 1
+    for index, line in enumerate(demo_lines("test")):
+        assert (line.clip_id, line.digits) == (parts[2].ids[index], parts[2].transcript(index))
+        ends = [start + DIGIT_COLUMNS for start in line.starts]
+        assert line.starts[0] == 0
+        assert ends[-1] == len(line.features_TF)
+        for end, start in zip(ends, line.starts[1:], strict=False):
+            assert 0 <= start - end <= 3
+            assert not line.features_TF[end:start].any()
     again = build_demo(tmp_path / "again")
     assert open_corpus(again.dev).fingerprint() == parts[1].fingerprint()
 
