@@ -107,12 +107,12 @@ def test_a_wildcard_stands_for_what_nobody_transcribed(recogniser: Path, tiny: A
     # a label that comes again at once could as well have lasted
     clips = [clip for clip in clips if all(a != b for a, b in pairwise(clip.reference or ()))]
     assert clips
-    whole = list(align_transcripts(loaded, clips, []))
+    whole = list(align_transcripts(loaded, clips, [], segments="path"))
     cut = [
         clip._replace(reference=((clip.reference or ())[0], "<*>", (clip.reference or ())[-1])) for clip in clips
     ]
     faults: list[ctckit.DataError] = []
-    partly = list(align_transcripts(loaded, cut, faults, wildcard="<*>"))
+    partly = list(align_transcripts(loaded, cut, faults, segments="path", wildcard="<*>"))
     assert faults == []
     for all_of_it, some in zip(whole, partly, strict=True):
         assert some.wild == (False, True, False)
