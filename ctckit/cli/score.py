@@ -12,6 +12,7 @@ from ctckit.cli.breakdown import details as _details
 from ctckit.cli.examples import examples
 
 if TYPE_CHECKING:
+    from ctckit.breakdown import Utterance
     from ctckit.transcripts import Read, Transcript
 
 KINDS = click.Choice(["jsonl", "ctm", "stm", "trn", "text"])
@@ -51,29 +52,25 @@ def score(
     """Score a file of hypotheses against a file of transcripts, without a model.
 
     Files are CTM, STM, TRN, Kaldi's `text` (id and words), or the JSON lines of `ctckit decode`. Tokens are
-    compared as they are; upper and lower case differ. A clip that HYP lacks counts as deleted, one that REF
-    lacks is left out, and both are named.
+    compared as they are; upper and lower case differ. Words of a CTM go to the segments of an STM by their times,
+    as in sclite, and what the STM does not want scored is left out. A clip that HYP lacks counts as deleted, one
+    that REF lacks is left out, and both are named.
     """
-    from ctckit.breakdown import Utterance, broken_down
+    from ctckit.breakdown import broken_down
     from ctckit.cli.breakdown import rates, shown
     from ctckit.errors import DataError
     from ctckit.record.history import finite
-    from ctckit.transcripts import read
+    from ctckit.transcripts import Transcript, read
 
     wanted, got = read(reference, ref_format), read(hypothesis, hyp_format)
     missing = [name for name in wanted.transcripts if name not in got.transcripts]
     extra = [name for name in got.transcripts if name not in wanted.transcripts]
     if len(missing) == len(wanted.transcripts):
         raise DataError(f"{hypothesis}: has no clip of {reference}; it has {extra[0]!r}, wanted is {missing[0]!r}")
-    silence: tuple[str, ...] = ()
     utterances = [
-        Utterance(
-            name,
-            tokens(one, wanted, unit),
-            tokens(got.transcripts[name], got, unit) if name in got.transcripts else silence,
-            one.speaker,
-        )
+        utterance
         for name, one in wanted.transcripts.items()
+        for utterance in _utterances(one, got.transcripts.get(name, Transcript(name, (), ())), wanted, got, unit)
     ]
     found = broken_down(utterances, unit, sclite=sclite)
     if as_json:
@@ -99,6 +96,34 @@ def score(
     click.echo(f"sentence errors    {100 * wrong / len(utterances):.2f} %  ({wrong} of {len(utterances)} clips)")
     for line in shown(found, details):
         click.echo(line)
+
+
+def _utterances(
+    reference: Transcript, hypothesis: Transcript, wanted: Read, got: Read, unit: Literal["word", "character"]
+) -> list[Utterance]:
+    """Return a clip as what is scored: of a recording each segment, where the words of HYP have times."""
+    from ctckit.breakdown import Utterance
+    from ctckit.errors import DataError
+    from ctckit.transcripts import Transcript, parted
+
+    name = reference.clip_id
+    if not reference.segments or hypothesis.spans is None:
+        if any(segment.tokens is None for segment in reference.segments):
+            raise DataError(
+                f"{name!r} has a stretch that is not to be scored, and its words in HYP have no times; give a CTM"
+            )
+        return [Utterance(name, tokens(reference, wanted, unit), tokens(hypothesis, got, unit), reference.speaker)]
+    found = zip(reference.segments, parted(reference.segments, hypothesis), strict=True)
+    return [
+        Utterance(
+            f"{name} {segment.start:g}-{segment.end:g}",
+            tokens(Transcript(name, segment.tokens), wanted, unit),
+            tokens(Transcript(name, words), got, unit),
+            segment.speaker,
+        )
+        for segment, words in found
+        if segment.tokens is not None
+    ]
 
 
 def tokens(transcript: Transcript, read: Read, unit: str) -> tuple[str, ...]:

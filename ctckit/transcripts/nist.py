@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from ctckit.errors import DataError
-from ctckit.transcripts.transcript import Transcript, check_words, refused, word_fault
+from ctckit.transcripts.transcript import Segment, Transcript, check_words, refused, word_fault
 
 REMARK = ";;"
 CHANNEL = "1"
@@ -19,6 +20,9 @@ LABEL = "<o>"
 
 SPECIAL = frozenset({"{", "}", "@"})
 """Alternatives ``{ a / b }``, and the word that stands for none."""
+
+CUT = ";"
+"""Within a word sclite compares what stands before it alone."""
 
 UNKNOWN = "unknown"
 """Stands in the place of a speaker."""
@@ -72,6 +76,8 @@ def write_ctm(transcript: Transcript) -> str:
 def _check(transcript: Transcript, kind: str, special: frozenset[str]) -> None:
     check_words(transcript, kind, special)
     for token in transcript.tokens:
+        if CUT in token:
+            raise refused(transcript, kind, f"the token {token!r} holds {CUT!r}, behind which sclite reads nothing")
         if optional(token):
             raise refused(
                 transcript, kind, f"the token {token!r} stands in parentheses, as a word that may be missing"
@@ -98,8 +104,9 @@ def read_trn(lines: Iterator[tuple[str, str]]) -> Iterator[Transcript]:
 
 
 def read_stm(lines: Iterator[tuple[str, str]]) -> Iterator[Transcript]:
-    """Yield the files of an STM file; segments of one file, which follow one another in time, are joined."""
-    segments: dict[str, list[tuple[float, str, str, tuple[str, ...]]]] = {}
+    """Yield the files of an STM file, each with its segments; its tokens are theirs in order of time."""
+    segments: dict[str, list[Segment]] = {}
+    channels: dict[str, str] = {}
     for where, line in lines:
         fields = line.split()
         if line.startswith(REMARK):
@@ -109,23 +116,40 @@ def read_stm(lines: Iterator[tuple[str, str]]) -> Iterator[Transcript]:
         words = fields[5:]
         if words and words[0].startswith("<") and words[0].endswith(">"):
             words = words[1:]
-        if [word.casefold() for word in words] == [IGNORED]:
-            raise DataError(f"{where}: is not transcribed ({words[0]}) and cannot be scored; take it out")
-        known = segments.setdefault(fields[0], [])
-        if known and known[0][1] != fields[1]:
+        if channels.setdefault(fields[0], fields[1]) != fields[1]:
             raise DataError(
                 f"{where}: {fields[0]!r} has another channel above; give each channel a file of its own"
             )
-        known.append((float(fields[3]), fields[1], fields[2], _plain(words, where)))
+        ignored = [word.casefold() for word in words] == [IGNORED]
+        speaker = "" if fields[2] == UNKNOWN else fields[2]
+        tokens = None if ignored else _plain(words, where)
+        segments.setdefault(fields[0], []).append(Segment(float(fields[3]), float(fields[4]), speaker, tokens))
     for name, known in segments.items():
-        known.sort(key=lambda segment: segment[0])
-        speakers = dict.fromkeys(segment[2] for segment in known)
-        speaker = next(iter(speakers)) if len(speakers) == 1 else UNKNOWN
+        known.sort(key=lambda segment: segment.start)
+        speakers = dict.fromkeys(segment.speaker for segment in known)
         yield Transcript(
             name,
-            tuple(word for *_, words in known for word in words),
-            speaker="" if speaker == UNKNOWN else speaker,
+            tuple(word for segment in known for word in segment.tokens or ()),
+            speaker=next(iter(speakers)) if len(speakers) == 1 else "",
+            segments=tuple(known) if len(known) > 1 or known[0].tokens is None else (),
         )
+
+
+def parted(segments: Sequence[Segment], words: Transcript) -> list[tuple[str, ...]]:
+    """Return the words of a recording by segment, as sclite deals them out.
+
+    A word belongs to the first segment that ends at its middle or later, the last segment takes the rest: what lies
+    between two segments counts against the later one.
+
+    Args:
+        segments: in order of time.
+        words: of the recording, with their spans.
+    """
+    found: list[list[str]] = [[] for _ in segments]
+    ends = [segment.end for segment in segments]
+    for token, (start, end) in zip(words.tokens, words.spans or (), strict=True):
+        found[min(bisect_left(ends, (start + end) / 2), len(ends) - 1)].append(token)
+    return [tuple(tokens) for tokens in found]
 
 
 def read_ctm(lines: Iterator[tuple[str, str]]) -> Iterator[Transcript]:

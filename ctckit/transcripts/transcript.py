@@ -8,6 +8,23 @@ from ctckit.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a recording.
+
+    Attributes:
+        start: in seconds.
+        end: in seconds.
+        speaker: who speaks or signs; "" where unknown.
+        tokens: what was said; None where nobody transcribed it, so that it is not scored.
+    """
+
+    start: float
+    end: float
+    speaker: str
+    tokens: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """Tokens of a clip, as said or as recognised.
 
@@ -18,6 +35,7 @@ class Transcript:
         confidences: of each token, 0 to 1; None where unknown.
         seconds: length of the clip; None where unknown.
         speaker: who speaks or signs; "" where unknown.
+        segments: of a recording that an STM parts, its stretches in order of time; empty for a clip in one piece.
     """
 
     clip_id: str
@@ -26,6 +44,7 @@ class Transcript:
     confidences: tuple[float, ...] | None = None
     seconds: float | None = None
     speaker: str = ""
+    segments: tuple[Segment, ...] = ()
 
 
 def refused(transcript: Transcript, kind: str, why: str) -> DataError:

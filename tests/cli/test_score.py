@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,23 @@ def test_counts_are_sclites(cli: Any) -> None:
     assert sum(least[name] for name in ("substitutions", "deletions", "insertions")) <= sum(
         found["words"][name] for name in ("substitutions", "deletions", "insertions")
     )
+
+
+def test_words_go_to_segments_by_their_times_as_in_sclite(cli: Any, tmp_path: Path) -> None:
+    hard = SCLITE / "hard"
+    rows = [re.findall(r"\w+", line) for line in (hard / "stm_ctm.rsum").read_text().splitlines()]
+    table = {row[0]: list(map(int, row[1:])) for row in rows if len(row) == 9 and row[1].isdigit()}
+    found = scored(cli, hard / "ref.stm", hard / "hyp.ctm", "--sclite")
+    clips, words, _, *errors, _, _ = table.pop("Sum")
+    assert (found["clips"], found["words"]["of"]) == (clips, words)
+    names = ("substitutions", "deletions", "insertions")
+    assert [found["words"][name] for name in names] == errors
+    speakers = {who: [one["of"], *(one[name] for name in names)] for who, one in found["speakers"].items()}
+    assert speakers == {who: [row[1], *row[3:6]] for who, row in table.items()}
+    (tmp_path / "text").write_text("ada_rec wind\n")
+    done = cli("score", hard / "ref.stm", tmp_path / "text")
+    assert done.returncode == 3
+    assert "'ada_rec' has a stretch that is not to be scored" in done.stderr
 
 
 def test_missing_and_extra_clips_are_named(cli: Any, tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import combinations
+from pathlib import Path
 
 import jiwer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ctckit.edits import aligned, edit_counts, matches
+
+HARD = Path(__file__).parents[1] / "transcripts" / "sclite" / "hard"
 
 tokens = st.lists(st.sampled_from(["a", "b c", "d", "A", "", "-1"]), max_size=7)
 
@@ -77,3 +81,20 @@ def test_silence_has_insertions_alone() -> None:
     assert aligned([], ["a", "b"]) == [(None, "a"), (None, "b")]
     assert edit_counts([], []) == (0, 0, 0)
     assert matches([], []) == ((), ())
+
+
+def test_sclite_counts_utterance_by_utterance_where_little_fits() -> None:
+    def stored(name: str) -> dict[str, list[str]]:
+        found = [re.fullmatch(r"(.*?) ?\((.*)\)", line) for line in (HARD / name).read_text().splitlines()]
+        return {match[2]: match[1].split() for match in found if match}
+
+    references, hypotheses = stored("ref.trn"), stored("hyp.trn")
+    lines = [line.split() for line in (HARD / "counts.txt").read_text().splitlines()]
+    counts = {clip: tuple(map(int, numbers)) for clip, *numbers in lines}
+    found = {clip: edit_counts(references[clip], hypotheses[clip], sclite=True) for clip in counts}
+    assert len(found) == 120
+    assert found == counts
+    fewest = [sum(edit_counts(references[clip], hypotheses[clip])) for clip in counts]
+    more = [sum(counts[clip]) - least for clip, least in zip(counts, fewest, strict=True)]
+    assert min(more) == 0
+    assert max(more) > 0  # or the example would not show that sclite counts more than the fewest

@@ -10,7 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ctckit.errors import DataError
-from ctckit.transcripts import FORMATS, Transcript, of_words, read, write
+from ctckit.transcripts import FORMATS, Transcript, of_words, parted, read, write
+from ctckit.transcripts.transcript import Segment
 
 LINES = ["ctm", "stm", "trn", "text"]
 
@@ -30,6 +31,7 @@ NASTY = [
     "(uh)",
     ";;",
     ";;x",
+    "a;b",
     "<o>",
 ]
 NASTY += [
@@ -98,13 +100,20 @@ def test_what_is_written_is_read_back_and_the_rest_is_refused_by_name(
 
 @pytest.mark.parametrize("kind", LINES)
 @pytest.mark.parametrize(
-    "token", ["ant", "\u00fcber", "REGEN", "12", "a;b", "<unk>", "/", "-", "can't", "\U0001f919"]
+    "token", ["ant", "\u00fcber", "REGEN", "12", "a/b", "<unk>", "/", "-", "can't", "\U0001f919"]
 )
 def test_what_can_be_carried_is_not_refused(kind: str, folder: Path, token: str) -> None:
     one = Transcript("clip/1", (token, "bee", token), ((0.0, 0.5), (0.5, 1.0), (1.0, 1.25)), None, 2.0, "anna")
     faults: list[DataError] = []
     assert round_trip(kind, write([one], kind, faults)["clip/1"], folder).transcripts["clip/1"].tokens == one.tokens
     assert faults == []
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_what_sclite_would_cut_is_refused(kind: str) -> None:
+    faults: list[DataError] = []
+    written = write([Transcript("c", ("a;b",), ((0.0, 1.0),), None, 1.0)], kind, faults)
+    assert (list(written), len(faults)) == ((["c"], 0) if kind == "text" else ([], 1))
 
 
 @pytest.mark.parametrize("kind", LINES)
@@ -171,6 +180,19 @@ def test_formats_are_told_by_name_or_by_all_their_lines(tmp_path: Path, name: st
     assert found.said == ("by its name" if content == "" else found.said)
 
 
+def test_a_word_goes_to_the_first_segment_that_ends_at_its_middle_or_later() -> None:
+    segments = [Segment(0, 1, "", ()), Segment(2, 3, "", None), Segment(4, 5, "", ())]
+    spans = {
+        "in": (0.1, 0.3),
+        "edge": (0.9, 1.1),
+        "between": (1.0, 1.2),
+        "second": (2.5, 2.6),
+        "behind": (9.0, 9.1),
+    }
+    words = Transcript("r", tuple(spans), tuple(spans.values()))
+    assert parted(segments, words) == [("in", "edge"), ("between", "second"), ("behind",)]
+
+
 def test_segments_of_a_file_and_words_of_a_ctm_are_joined_in_time(tmp_path: Path) -> None:
     path = tmp_path / "a.stm"
     path.write_text("f 1 anna 5 6 <o,f0> c d\nf 1 anna 0 4 a (B)x\ng 1 ben 0 1\n")
@@ -190,7 +212,6 @@ def test_segments_of_a_file_and_words_of_a_ctm_are_joined_in_time(tmp_path: Path
         ("a.trn", "{ a / b } (c1)\n", "alternatives"),
         ("a.trn", "(uh) b (c1)\n", "may be missing"),
         ("a.stm", "f 1 spk 0 x a\n", "line 1: expected file, channel"),
-        ("a.stm", "f 1 spk 0 1 ignore_time_segment_in_scoring\n", "not transcribed"),
         ("a.stm", "f 1 spk 0 1 a\nf 2 spk 0 1 b\n", "another channel"),
         ("a.ctm", "f 1 0 x a\n", "line 1: expected file, channel, start"),
         ("a.ctm", "f 1 0 1 <ALT_BEGIN>\n", "alternatives"),
