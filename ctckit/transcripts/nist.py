@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from ctckit.errors import DataError
@@ -138,7 +138,7 @@ def read_stm(lines: Iterator[tuple[str, str]]) -> Iterator[Transcript]:
 def parted(segments: Sequence[Segment], words: Transcript) -> list[tuple[str, ...]]:
     """Return the words of a recording by segment, as sclite deals them out.
 
-    A word belongs to the first segment that ends at its middle or later, the last segment takes the rest: what lies
+    A word belongs to the first segment that ends behind its middle, the last segment takes the rest: what lies
     between two segments counts against the later one.
 
     Args:
@@ -148,7 +148,7 @@ def parted(segments: Sequence[Segment], words: Transcript) -> list[tuple[str, ..
     found: list[list[str]] = [[] for _ in segments]
     ends = [segment.end for segment in segments]
     for token, (start, end) in zip(words.tokens, words.spans or (), strict=True):
-        found[min(bisect_left(ends, (start + end) / 2), len(ends) - 1)].append(token)
+        found[min(bisect_right(ends, (start + end) / 2), len(ends) - 1)].append(token)
     return [tuple(tokens) for tokens in found]
 
 

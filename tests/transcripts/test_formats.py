@@ -180,17 +180,17 @@ def test_formats_are_told_by_name_or_by_all_their_lines(tmp_path: Path, name: st
     assert found.said == ("by its name" if content == "" else found.said)
 
 
-def test_a_word_goes_to_the_first_segment_that_ends_at_its_middle_or_later() -> None:
+def test_a_word_goes_to_the_first_segment_that_ends_behind_its_middle() -> None:
     segments = [Segment(0, 1, "", ()), Segment(2, 3, "", None), Segment(4, 5, "", ())]
     spans = {
         "in": (0.1, 0.3),
-        "edge": (0.9, 1.1),
+        "edge": (0.75, 1.25),
         "between": (1.0, 1.2),
         "second": (2.5, 2.6),
         "behind": (9.0, 9.1),
     }
     words = Transcript("r", tuple(spans), tuple(spans.values()))
-    assert parted(segments, words) == [("in", "edge"), ("between", "second"), ("behind",)]
+    assert parted(segments, words) == [("in",), ("edge", "between", "second"), ("behind",)]
 
 
 def test_segments_of_a_file_and_words_of_a_ctm_are_joined_in_time(tmp_path: Path) -> None:
