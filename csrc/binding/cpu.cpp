@@ -3,9 +3,11 @@
 #include <sys/mman.h>
 #endif
 
+#include <cstring>
 #include <tuple>
 
 #include "../cpu/kernels.h"
+#include "../lm/arpa.h"
 #include "checks.h"
 #include "ops.h"
 #include "tensors.h"
@@ -237,6 +239,76 @@ Five align(const Tensor& logits, const Tensor& targets, const Tensor& lengths, c
                          columns.data_ptr(), out.output()),
          shape.T);
   return {out.paths, out.starts, out.ends, out.scores, out.utterance_scores};
+}
+
+// `most` is a limit that no search comes near: memory is asked for by it.
+int64_t number(const char* name, int64_t value, int64_t most) {
+  if (value < 1 || value > most) {
+    refuse(std::string(name) + ": " + std::to_string(value) + " is outside 1.." + std::to_string(most));
+  }
+  return value;
+}
+
+double finite(const char* name, double value) {
+  if (!std::isfinite(value)) refuse(std::string(name) + ": not a finite number");
+  return value;
+}
+
+Six beam_search(const Tensor& logits, const Tensor& lengths, double shift, int64_t width, int64_t classes, int64_t best,
+                double weight, double bonus, std::vector<Tensor> language, int64_t language_initial,
+                double language_unknown, std::vector<Tensor> lexicon, int64_t separator, std::vector<Tensor> hotwords,
+                int64_t hotwords_initial, double hotwords_unknown) {
+  const Shape shape = check_logits(logits);
+  const auto frames = lengths_of("lengths", lengths, logits, shape.B, shape.T);
+  const CheckedLexicon spelling(lexicon, separator, shape.C);
+  // Words have any numbers, classes theirs.
+  const int64_t first = spelling.given ? 0 : kBlank + 1, end = spelling.given ? int64_t{1} << 31 : shape.C;
+  const CheckedAutomaton model("language", language, language_initial, language_unknown, first, end);
+  const CheckedAutomaton phrases("hotwords", hotwords, hotwords_initial, hotwords_unknown, kBlank + 1, shape.C);
+  constexpr int64_t kMost = int64_t{1} << 20;
+  const Search search{number("width", width, kMost),
+                      std::min(number("classes", classes, int64_t{1} << 31), shape.C - 1),
+                      number("best", best, kMost),
+                      finite("shift", shift),
+                      finite("weight", weight),
+                      finite("bonus", bonus),
+                      model.get(),
+                      spelling.get(),
+                      phrases.get()};
+  const ScalarType working = working_type(type_of(logits));
+  const Tensor tokens = make(logits, {shape.B, best, shape.T}, ScalarType::Long);
+  const Tensor counts = make(logits, {shape.B, best}, ScalarType::Long);
+  const auto scores = [&] { return make(logits, {shape.B, best}, working); };
+  const Tensor acoustic = scores(), language_scores = scores(), boosts = scores(), totals = scores();
+  const BeamOutput out{static_cast<int64_t*>(tokens.data_ptr()), static_cast<int64_t*>(counts.data_ptr()),
+                       acoustic.data_ptr(), language_scores.data_ptr(), boosts.data_ptr(), totals.data_ptr()};
+  report(kernels().beam_search(torch_threads(), view_of(logits), shape, frames.data(), search, out), shape.T);
+  return {tokens, counts, acoustic, language_scores, boosts, totals};
+}
+
+template <class T>
+Tensor tensor_of(const std::vector<T>& values, const Tensor& like, ScalarType type) {
+  const Tensor made = make(like, {static_cast<int64_t>(values.size())}, type);
+  if (!values.empty()) memcpy(made.data_ptr(), values.data(), sizeof(T) * values.size());
+  return made;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> read_arpa(const Tensor& text) {
+  check(text.is_cpu() && text.dim() == 1 && text.is_contiguous() && text.scalar_type() == ScalarType::Byte,
+        "text: expected contiguous bytes on the CPU");
+  const NgramModel model =
+      parse_arpa(std::string_view(static_cast<const char*>(text.data_ptr()), static_cast<size_t>(text.numel())));
+  std::vector<int64_t> numbers{model.initial};
+  numbers.insert(numbers.end(), model.counts.begin(), model.counts.end());
+  return {tensor_of(std::vector<char>(model.words.begin(), model.words.end()), text, ScalarType::Byte),
+          tensor_of(model.starts, text, ScalarType::Long),
+          tensor_of(model.labels, text, ScalarType::Int),
+          tensor_of(model.targets, text, ScalarType::Int),
+          tensor_of(model.weights, text, ScalarType::Float),
+          tensor_of(model.failures, text, ScalarType::Int),
+          tensor_of(model.failure_weights, text, ScalarType::Float),
+          tensor_of(model.finals, text, ScalarType::Float),
+          tensor_of(numbers, text, ScalarType::Long)};
 }
 
 std::tuple<Tensor, Tensor> sweep(const Tensor& best, const Tensor& best_logit, const Tensor& blank_logit,

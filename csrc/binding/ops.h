@@ -13,7 +13,9 @@
   DO(align)                           \
   DO(sweep)
 
-// NOT_ON_CUDA in ctckit/ops/registration.py.
+// NOT_ON_CUDA and ON_A_COPY in ctckit/ops/registration.py.
 #define CTCKIT_EACH_OP_ON_CPU_ALONE(DO) \
+  DO(beam_search)                       \
+  DO(read_arpa)                         \
   DO(ctc_loss_with_entropy)             \
   DO(ctc_loss_with_entropy_backward)

@@ -31,6 +31,40 @@ struct Targets {
   int64_t S;
 };
 
+// ctckit.ops.Automaton, checked: offsets ascend, arcs are sorted and lead to states, failures end, weights are finite.
+struct Automaton {
+  const int64_t* starts;
+  const int32_t *labels, *targets;
+  const float* weights;
+  const int32_t* failures;
+  const float *failure_weights, *finals;
+  int32_t initial;
+  double unknown;
+  double least, most;  // bounds of what one label adds
+};
+
+// ctckit.ops.Lexicon, checked likewise.
+struct Lexicon {
+  const int64_t* starts;
+  const int32_t *labels, *targets, *words;
+  int32_t separator;
+};
+
+// What a beam search is asked for; language, lexicon and hotwords may be absent.
+struct Search {
+  int64_t width, classes, best;
+  double shift, weight, bonus;
+  const Automaton* language;
+  const Lexicon* lexicon;
+  const Automaton* hotwords;
+};
+
+// Output of a beam search: contiguous [B, N, T] for the tokens and [B, N] for the others.
+struct BeamOutput {
+  int64_t *tokens, *counts;
+  void *acoustic, *language, *boosts, *totals;  // working type
+};
+
 // Output of greedy decoding: contiguous [B, T], and [B] for the last of either kind.
 struct PathOutput {
   int64_t *tokens, *counts, *starts, *ends;

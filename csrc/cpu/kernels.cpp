@@ -1,4 +1,5 @@
 // Compiled once for each instruction set, with CTCKIT_ISA naming the namespace; see ctckit/ops/build.py.
+#include "beam.h"
 #include "ctc.h"
 #include "paths.h"
 #include "viterbi.h"
@@ -73,6 +74,13 @@ int64_t any_align(const Pool& pool, const View& logits, const Shape& shape, cons
   });
 }
 
+int64_t any_beam_search(const Pool& pool, const View& logits, const Shape& shape, const int64_t* lengths,
+                        const Search& search, const BeamOutput& out) {
+  return with_type(logits.type, [&](auto sample) {
+    return beam_search<decltype(sample)>(pool, logits, shape, lengths, search, out);
+  });
+}
+
 void any_sweep(const Pool& pool, const Shape& shape, bool in_double, const int64_t* best, const void* best_logit,
                const void* blank_logit, const int64_t* lengths, const double* shifts, int64_t K, int64_t* tokens,
                int64_t* counts) {
@@ -88,7 +96,7 @@ void any_sweep(const Pool& pool, const Shape& shape, bool in_double, const int64
 extern const Kernels table;
 const Kernels table{
     CTCKIT_TEXT(CTCKIT_ISA), any_frame_stats, any_log_softmax, any_log_softmax_backward, any_ctc_loss,
-    any_ctc_loss_backward,   any_align,       any_sweep,
+    any_ctc_loss_backward,   any_align,       any_beam_search,         any_sweep,
 };
 
 }  // namespace CTCKIT_ISA

@@ -45,6 +45,9 @@ struct Kernels {
   int64_t (*align)(const Pool&, const View& logits, const Shape&, const int64_t* lengths, const Targets&, double shift,
                    void* norms, void* columns, const AlignmentOutput&);
 
+  int64_t (*beam_search)(const Pool&, const View& logits, const Shape&, const int64_t* lengths, const Search&,
+                         const BeamOutput&);
+
   // best, best_logit, blank_logit: contiguous [T, B]; tokens [K, B, T], counts [K, B].
   void (*sweep)(const Pool&, const Shape&, bool in_double, const int64_t* best, const void* best_logit,
                 const void* blank_logit, const int64_t* lengths, const double* shifts, int64_t K, int64_t* tokens,

@@ -1,4 +1,4 @@
-"""CTC ops on raw logits: greedy decoding, penalised log-softmax, loss, alignment, penalty sweeps.
+"""CTC ops on raw logits: greedy decoding, beam search, penalised log-softmax, loss, alignment, penalty sweeps.
 
 All take ``logits_TBC``, [T frames, B utterances, C classes] of any strides (transpose a batch-first tensor,
 do not copy it) in float32, bfloat16, float16 or float64; lengths are int64 [B] on the same device, at most T.
@@ -12,6 +12,7 @@ target length may hold anything. Results are deterministic and do not depend on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,19 +20,24 @@ import torch
 from torch import Tensor
 
 from ctckit.ops import checks, loader
-from ctckit.ops.results import Alignment, Backend, FrameReading, FrameStats, GreedyPaths, LossWithEntropy
+from ctckit.ops.automata import Automaton, Lexicon
+from ctckit.ops.results import Alignment, Backend, BeamPaths, FrameReading, FrameStats, GreedyPaths, LossWithEntropy
 from ctckit.types import Domain, real_frames
 
 __all__ = [
     "Alignment",
+    "Automaton",
     "Backend",
+    "BeamPaths",
     "Domain",
     "FrameReading",
     "FrameStats",
     "GreedyPaths",
+    "Lexicon",
     "LossWithEntropy",
     "align",
     "backend",
+    "beam_search",
     "ctc_loss",
     "ctc_loss_with_entropy",
     "feasible",
@@ -41,6 +47,7 @@ __all__ = [
     "occupancies",
     "penalized_log_softmax",
     "penalized_log_softmax_with_path",
+    "read_arpa",
     "real_frames",
     "sweep",
 ]
@@ -246,6 +253,122 @@ def align(
     return Alignment(*_run("align", logits_TBC.detach(), targets_BS, lengths_B, target_lengths_B, shift))
 
 
+def beam_search(
+    logits_TBC: Tensor,
+    lengths_B: Tensor,
+    shift: float = 0.0,
+    *,
+    width: int = 16,
+    classes: int | None = 32,
+    best: int = 1,
+    language: Automaton | None = None,
+    weight: float = 1.0,
+    bonus: float = 0.0,
+    lexicon: Lexicon | None = None,
+    hotwords: Automaton | None = None,
+) -> BeamPaths:
+    """Search the label sequences that are likeliest over all their alignments, under a blank shift.
+
+    Prefix beam search (Graves 2012; Hannun et al. 2014) on the softmax of the logits with ``shift`` on the blank.
+    A hypothesis is ranked by ``acoustic + weight * language + bonus * units + boosts``; units are tokens, or words
+    with a lexicon. Of equal totals that comes first whose labels do: the lower class, and a beginning before what
+    goes on. The prefixes of the beam are ranked likewise, in the last frame as the wholes that they then are.
+    Where ``width`` and ``classes`` leave nothing out, the result is exact.
+
+    What is pruned is lost, but a prefix in the beam gets all that the others there lead to it: ``classes`` says
+    which labels may make a new prefix, not which count. A width of 1 is not `greedy`: it follows one prefix, which
+    has many paths.
+
+    The search keeps no times. `align` has them for the tokens of a hypothesis (``counts_BN.clamp(min=0)`` are its
+    target lengths). CUDA logits are copied: the search runs on the CPU.
+
+    Args:
+        logits_TBC: Raw logits; no log-softmax before.
+        lengths_B: int64 number of frames, 0..T.
+        shift: Nats added to each blank; negative penalises it.
+        width: Prefixes that are kept from frame to frame.
+        classes: How many labels may extend prefixes in a frame: those with the best logits, of equals the lower
+            class; the blank is not counted. None: all that are not -inf.
+        best: Hypotheses to return, N; there are no more than ``width``.
+        language: Gives log-probabilities to tokens or, by their numbers, to the words of ``lexicon``. A word gets
+            its own when it is finished: at the separator behind it, or at the end of the clip.
+        weight: Of the language's log-probabilities.
+        bonus: Nats for each token, or each word of ``lexicon``.
+        lexicon: The words that may be written, one separator between two. Nothing at all may be written too.
+        hotwords: Boosts of token sequences.
+
+    Returns:
+        BeamPaths: Tokens and scores, [B, N] and [B, N, T]. An utterance with a frame of nothing but -inf has no
+        hypothesis, and one whose beam ends within words has none either.
+
+    Raises:
+        ValueError: An argument is malformed or out of range, an automaton or a lexicon is inconsistent, or an
+            utterance holds NaN or +inf.
+    """
+    _check(logits_TBC, lengths_B)
+    width, best = (checks.check_count(name, value, 1 << 20) for name, value in (("width", width), ("best", best)))
+    labels = logits_TBC.shape[2] - 1
+    classes = labels if classes is None else min(checks.check_count("classes", classes, 1 << 31), labels)
+    weight, bonus = (checks.check_finite(name, value) for name, value in (("weight", weight), ("bonus", bonus)))
+    spelling: tuple[Any, ...] = ([], 0)
+    if lexicon is not None:
+        spelling = (checks.check_record("lexicon", lexicon, Lexicon), lexicon.separator)
+    return BeamPaths(
+        *_run(
+            "beam_search",
+            logits_TBC.detach(),
+            lengths_B,
+            checks.check_shift(shift),
+            width,
+            classes,
+            best,
+            weight,
+            bonus,
+            *_automaton("language", language),
+            *spelling,
+            *_automaton("hotwords", hotwords),
+        )
+    )
+
+
+def read_arpa(text: bytes) -> tuple[tuple[str, ...], Automaton, tuple[int, ...]]:
+    """Read a back-off n-gram model from the bytes of an ARPA file.
+
+    States of the automaton are the histories that anything follows, or whose back-off weight says something;
+    contexts that the file leaves out are added with the probability that the model gives them, so that every
+    sentence has the probability of the back-off recursion. ``<s>`` is where the automaton begins and ``</s>`` its
+    ending; neither has an arc. A probability of zero is ``1e-100``, as in KenLM; so is that of an unknown word,
+    unless there is an ``<unk>``. A model without ``</s>`` lets every sentence end at no cost.
+
+    Returns:
+        The words in the order of the 1-grams, whose places are the automaton's labels; the automaton; the number of
+        n-grams of each order.
+
+    Raises:
+        ValueError: The text is no model, or no UTF-8; names the line.
+    """
+    loader.load()
+    parts = torch.ops.ctckit.read_arpa(torch.frombuffer(bytearray(text or b"\n"), dtype=torch.uint8))
+    words = tuple(bytes(parts[0].numpy()).decode("utf-8").split("\n")[:-1])
+    numbers = parts[8].tolist()
+    starts, labels, targets, weights, failures, failure_weights, finals = parts[1:8]
+    unknown = NATS_OF_LOG_ZERO
+    for spelling in UNKNOWN:
+        if spelling in words:
+            root = labels[: int(starts[1])].tolist()
+            unknown = float(weights[root.index(words.index(spelling))])
+            break
+    automaton = Automaton(starts, labels, targets, weights, failures, failure_weights, finals, numbers[0], unknown)
+    return words, automaton, tuple(numbers[1:])
+
+
+UNKNOWN = ("<unk>", "<UNK>")
+"""How a model writes the word that stands for all that it does not know."""
+
+NATS_OF_LOG_ZERO = -100.0 * math.log(10.0)
+"""What stands for the logarithm of zero."""
+
+
 def sweep(stats: FrameStats, lengths_B: Tensor, shifts_K: Sequence[float] | Tensor) -> tuple[Tensor, Tensor]:
     """Greedy tokens under each of K blank shifts, from one `frame_stats`.
 
@@ -286,6 +409,12 @@ def _check_targets(logits_TBC: Tensor, targets_BS: Tensor, target_lengths_B: Ten
     batch, device = logits_TBC.shape[1], logits_TBC.device
     checks.check_integers("targets", targets_BS, (batch, None), device)
     checks.check_integers("target_lengths", target_lengths_B, (batch,), device)
+
+
+def _automaton(name: str, automaton: Automaton | None) -> tuple[list[Tensor], int, float]:
+    if automaton is None:
+        return [], 0, 0.0
+    return checks.check_record(name, automaton, Automaton), automaton.initial, automaton.unknown
 
 
 def _loss_arguments(

@@ -12,7 +12,8 @@ class Automaton(NamedTuple):
 
     In state ``s`` a label ``l`` takes the arc of ``s`` that carries it and adds the arc's weight. Where there is
     none, ``failure_weights_N[s]`` is added and the search goes on in ``failures_N[s]``; in a state whose failure is
-    -1 the label adds ``unknown`` and leads back to that state. N states, A arcs; all on the CPU; weights in nats.
+    -1 the label adds ``unknown`` and leads back to that state. N states, A arcs; all on the CPU; weights are finite
+    and in nats.
     (Mohri, Pereira and Riley, "Weighted finite-state transducers in speech recognition", 2002, 2.3.)
     """
 

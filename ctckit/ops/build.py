@@ -153,6 +153,7 @@ def _commands(environment: Mapping[str, str]) -> dict[str, tuple[Path, list[str]
         for isa, flags in sets.items()
     }
     commands["dispatch.o"] = (folder / "cpu/dispatch.cpp", host)
+    commands["arpa.o"] = (folder / "lm/arpa.cpp", host)
     commands["binding_cpu.o"] = (folder / "binding/cpu.cpp", [*host, *binding])
     commands["identity.o"] = (folder / "binding/identity.cpp", [*host, *identity])
     nvcc = find_nvcc(environment)

@@ -11,7 +11,16 @@ import math
 import torch
 from torch import Tensor
 
+from ctckit.ops.automata import Automaton, Lexicon
+
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_RECORD_DTYPES = {
+    "starts": torch.int64,
+    "weights": torch.float32,
+    "failure_weights": torch.float32,
+    "finals": torch.float32,
+}
+"""Of what `check_record` reads; the rest is int32."""
 
 
 def check_logits(logits: Tensor) -> None:
@@ -42,11 +51,45 @@ def check_integers(name: str, values: Tensor, shape: tuple[int | None, ...], dev
         raise ValueError(f"{name}: is on {values.device}, the logits are on {device}")
 
 
+def check_finite(name: str, value: float) -> float:
+    """A finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, not {value!r}")
+    return float(value)
+
+
 def check_shift(shift: float) -> float:
     """A finite number of nats."""
     if not math.isfinite(shift):
         raise ValueError(f"shift: expected a finite number, not {shift!r}")
     return float(shift)
+
+
+def check_count(name: str, value: int, most: int) -> int:
+    """A whole number from 1 to ``most``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise ValueError(f"{name}: expected a whole number from 1 to {most}, not {value!r}")
+    return value
+
+
+def check_record(name: str, record: Automaton | Lexicon, kind: type[Automaton | Lexicon]) -> list[Tensor]:
+    """The tensors of a record in its order: on the CPU, each of the type and size that the record says."""
+    if not isinstance(record, kind):
+        raise ValueError(f"{name}: expected {kind.__name__}, not {type(record).__name__}")  # noqa: TRY004
+    sizes = {"N1": -1, "N": -1, "A": -1}  # a field's name ends in its size
+    tensors = {field: value for field, value in record._asdict().items() if field.rpartition("_")[2] in sizes}
+    for field, values in tensors.items():
+        what, _, size = field.rpartition("_")
+        dtype = _RECORD_DTYPES.get(what, torch.int32)
+        if not isinstance(values, Tensor) or values.dim() != 1 or values.dtype != dtype or not values.is_cpu:
+            raise ValueError(f"{name}.{field}: expected a tensor of {dtype} with one dimension, on the CPU")
+        if sizes[size] < 0:
+            sizes[size] = len(values)
+            if size == "N1":
+                sizes["N"] = len(values) - 1
+        if len(values) != sizes[size]:
+            raise ValueError(f"{name}.{field}: expected {sizes[size]} elements, not {len(values)}")
+    return [values.contiguous() for values in tensors.values()]
 
 
 def check_stats(best: Tensor, best_logit: Tensor, blank_logit: Tensor) -> None:

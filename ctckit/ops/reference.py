@@ -18,18 +18,20 @@ BLANK = 0
 _INF = float("inf")
 
 
-def _working(logits: Tensor) -> torch.dtype:
+def working_type(logits: Tensor) -> torch.dtype:
+    """What rows are reduced in, and scores returned in."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _refuse(bad_TB: Tensor) -> None:
+def refuse(bad_TB: Tensor) -> None:
     """Raise for the first utterance with a bad frame."""
     if bool(bad_TB.any()):
         utterance, frame = bad_TB.t().nonzero()[0].tolist()
         raise ValueError(f"logits: utterance {utterance} holds NaN or +inf at frame {frame}")
 
 
-def _check_lengths(name: str, lengths: Tensor, limit: int) -> None:
+def check_lengths(name: str, lengths: Tensor, limit: int) -> None:
+    """Raise for the first utterance whose length is out of range."""
     for utterance, length in enumerate(lengths.tolist()):
         if not 0 <= length <= limit:
             raise ValueError(f"{name}: {length} of utterance {utterance} is outside 0..{limit}")
@@ -51,15 +53,15 @@ def _difference(logits: Tensor, normaliser: Tensor) -> Tensor:
 
 def frame_stats(logits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Best non-blank class, its logit, logsumexp over non-blanks, blank logit; each [T, B]."""
-    _check_lengths("lengths", lengths, logits.shape[0])
+    check_lengths("lengths", lengths, logits.shape[0])
     alive = real_frames(lengths, logits.shape[0])
-    wide = logits.to(_working(logits))
+    wide = logits.to(working_type(logits))
     # max, not argmax: torch documents neither as taking the first of equals, so ask for it explicitly.
     best_logit = wide[..., 1:].amax(-1)
     best = (wide[..., 1:] == best_logit.unsqueeze(-1)).to(torch.uint8).argmax(-1) + 1
     logsumexp = torch.logsumexp(wide[..., 1:], -1)
     blank_logit = wide[..., BLANK].clone()
-    _refuse(alive & ~((logsumexp < _INF) & (blank_logit < _INF)))
+    refuse(alive & ~((logsumexp < _INF) & (blank_logit < _INF)))
     return (
         best.masked_fill(~alive, 0),
         best_logit.masked_fill(~alive, -_INF),
@@ -129,7 +131,7 @@ def _best_path(
 def greedy_with_stats(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, ...]:
     """Outputs of `greedy`, of `frame_stats`, and the entropy [T, B] of the distribution over non-blanks alone."""
     stats = frame_stats(logits, lengths)
-    labels = logits.to(_working(logits))[..., 1:]
+    labels = logits.to(working_type(logits))[..., 1:]
     # from differences to the best: log-probabilities would round numbers as large as the logits
     below = labels - labels.amax(-1, keepdim=True)
     weights = below.exp()
@@ -144,7 +146,7 @@ def sweep(
 ) -> tuple[Tensor, Tensor]:
     """Tokens [K, B, T] and counts [K, B] of the best paths under each of K shifts."""
     frames, batch = best.shape
-    _check_lengths("lengths", lengths, frames)
+    check_lengths("lengths", lengths, frames)
     blank = _is_blank(best_logit, blank_logit, shifts.double().view(-1, 1, 1))
     path = torch.where(blank, BLANK, best).masked_fill(~real_frames(lengths, frames), -1)
     kinds = shifts.shape[0]
@@ -155,18 +157,24 @@ def sweep(
 
 def _row_norms(logits: Tensor, shift: float) -> tuple[Tensor, Tensor]:
     """[T, B] maximum of the shifted row and the sum of exp(row - maximum); (0, 0) where all is -inf."""
-    wide = logits.to(_working(logits))
+    wide = logits.to(working_type(logits))
     shifted = wide[..., BLANK] + shift
     top = torch.maximum(wide[..., 1:].amax(-1), shifted)
     top = top.masked_fill(top == -_INF, 0.0)
     return top, (wide[..., 1:] - top.unsqueeze(-1)).exp().sum(-1) + (shifted - top).exp()
 
 
+def log_normalisers(logits: Tensor, shift: float) -> Tensor:
+    """float64 [T, B] logsumexp of the shifted rows; -inf where all is -inf, NaN for a row with NaN or +inf."""
+    top, total = _row_norms(logits, shift)
+    return top.double() + total.double().log()
+
+
 def penalized_log_softmax(logits: Tensor, shift: float) -> Tensor:
     """Normalised logits + shift on blank, [T, B, C] in the dtype of the logits."""
     top, total = _row_norms(logits, shift)
-    _refuse(~(total < _INF))
-    wide = logits.to(_working(logits), copy=True)
+    refuse(~(total < _INF))
+    wide = logits.to(working_type(logits), copy=True)
     wide[..., BLANK] += shift
     normaliser = top + total.log()
     return _difference(wide, normaliser.unsqueeze(-1)).to(logits.dtype)
@@ -174,8 +182,8 @@ def penalized_log_softmax(logits: Tensor, shift: float) -> Tensor:
 
 def penalized_log_softmax_backward(grad: Tensor, log_probs: Tensor) -> Tensor:
     """Gradient: grad - softmax * sum(grad), rounded once to the dtype of the log-probabilities."""
-    wide = grad.to(_working(log_probs))
-    probs = log_probs.to(_working(log_probs)).exp()
+    wide = grad.to(working_type(log_probs))
+    probs = log_probs.to(working_type(log_probs)).exp()
     return (wide - probs * wide.sum(-1, keepdim=True)).to(log_probs.dtype)
 
 
@@ -185,7 +193,7 @@ def penalized_log_softmax_with_path(
     """Log-probabilities of every frame and, of the frames within the lengths, the greedy path."""
     path = greedy(logits, lengths, shift)  # first: it names the utterance, and forgives NaN in padding
     top, total = _row_norms(logits, shift)
-    wide = logits.to(_working(logits), copy=True)
+    wide = logits.to(working_type(logits), copy=True)
     wide[..., BLANK] += shift
     return (_difference(wide, (top + total.log()).unsqueeze(-1)).to(logits.dtype), *path)
 
@@ -280,8 +288,8 @@ def _ends(alphas: Tensor, lengths: Tensor, last: Tensor) -> Tensor:
 
 
 def _check_loss(logits: Tensor, targets: Tensor, lengths: Tensor, target_lengths: Tensor) -> None:
-    _check_lengths("lengths", lengths, logits.shape[0])
-    _check_lengths("target_lengths", target_lengths, targets.shape[1])
+    check_lengths("lengths", lengths, logits.shape[0])
+    check_lengths("target_lengths", target_lengths, targets.shape[1])
     _check_targets(targets, target_lengths, logits.shape[2])
 
 
@@ -302,10 +310,10 @@ def ctc_loss(
     """
     _check_loss(logits, targets, lengths, target_lengths)
     frames, batch, _ = logits.shape
-    working = _working(logits)
+    working = working_type(logits)
     alive = real_frames(lengths, frames)
     top, total = _row_norms(logits, 0.0 if path_domain else shift)
-    _refuse(alive & ~(total < _INF))
+    refuse(alive & ~(total < _INF))
     normaliser = (top.double() + total.double().log()).masked_fill(~alive, 0.0)
 
     column, may_skip = _states(targets)
@@ -356,7 +364,7 @@ def ctc_loss_backward(
     norm_shift: float,
 ) -> Tensor:
     """(softmax - occupancy) * grad_losses, zero beyond the lengths and where the loss is infinite."""
-    working = _working(logits)
+    working = working_type(logits)
     wide = logits.to(working, copy=True)
     wide[..., BLANK] += norm_shift
     grad = (wide - norms[..., :1]).exp_().mul_(norms[..., 1:])
@@ -386,7 +394,7 @@ def ctc_loss_with_entropy(
     arguments = (targets, lengths, target_lengths)
     losses, norms, occupancy = ctc_loss(logits, *arguments, shift, path_domain, with_gradient)
     frames, batch, _ = logits.shape
-    working = _working(logits)
+    working = working_type(logits)
     if frames == 0:
         return losses, torch.zeros_like(losses), norms, occupancy, torch.zeros_like(occupancy)
     column, may_skip = _states(targets)
@@ -425,7 +433,7 @@ def ctc_loss_with_entropy_backward(
     norm_shift: float,
 ) -> Tensor:
     """The loss's gradient, and the entropy's: the covariances, each at its class."""
-    working = _working(logits)
+    working = working_type(logits)
     arguments = (targets, lengths, target_lengths, losses, norms, occupancy, norm_shift)
     grad = ctc_loss_backward(grad_losses, logits.to(working), *arguments)
     inside = torch.arange(targets.shape[1], device=targets.device) < target_lengths.unsqueeze(1)
@@ -448,9 +456,8 @@ def align(
     frames, batch, _ = logits.shape
     width = targets.shape[1]
     alive = real_frames(lengths, frames)
-    top, total = _row_norms(logits, shift)
-    _refuse(alive & ~(total < _INF))
-    normaliser = top.double() + total.double().log()
+    normaliser = log_normalisers(logits, shift)
+    refuse(alive & ~(normaliser < _INF))
     column, may_skip = _states(targets)
     columns = _columns(logits, targets, target_lengths, shift)
     states = column.shape[0]
@@ -490,7 +497,7 @@ def align(
 
     chosen = torch.where(is_label, label + 1, 0).unsqueeze(-1)
     frame_score = _difference(columns.gather(2, chosen).squeeze(-1), normaliser).masked_fill(visited < 0, 0.0)
-    working = _working(logits)
+    working = working_type(logits)
     starts, ends, scores = _spans(label.t(), frame_score.t(), width)
     score = (raw - normaliser.masked_fill(~alive, 0.0).sum(0)).masked_fill(~found, -_INF)
     return path.t().contiguous(), starts, ends, scores.to(working), score.to(working)

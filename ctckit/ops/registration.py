@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from ctckit.ops import reference
+from ctckit.ops import reference, reference_arpa, reference_search
 
 _SCHEMAS = {
     "frame_stats": "(Tensor logits, Tensor lengths) -> (Tensor, Tensor, Tensor, Tensor)",
@@ -36,6 +36,10 @@ _SCHEMAS = {
     " float norm_shift) -> Tensor",
     "align": "(Tensor logits, Tensor targets, Tensor lengths, Tensor target_lengths, float shift)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "beam_search": "(Tensor logits, Tensor lengths, float shift, int width, int classes, int best, float weight,"
+    " float bonus, Tensor[] language, int language_initial, float language_unknown, Tensor[] lexicon,"
+    " int separator, Tensor[] hotwords, int hotwords_initial, float hotwords_unknown)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     "sweep": "(Tensor best, Tensor best_logit, Tensor blank_logit, Tensor lengths, Tensor shifts)"
     " -> (Tensor, Tensor)",
 }
@@ -43,22 +47,38 @@ _SCHEMAS = {
 NOT_ON_CUDA = ("ctc_loss_with_entropy", "ctc_loss_with_entropy_backward")
 """Ops that csrc has no CUDA kernels for: the reference runs there, and `ctckit.ops.backend` says so."""
 
+ON_A_COPY = ("beam_search",)
+"""Ops that are no work for a GPU: CUDA tensors are copied, and the CPU's implementation runs."""
+
 _library: Any = torch.library  # untyped in torch
 _LIBRARY = _library.Library("ctckit", "DEF")
 
 
 def register_reference(key: str, names: Iterable[str] = tuple(_SCHEMAS)) -> None:
     """Run the reference of these ops on the devices of dispatch key ``key`` ("CPU" or "CUDA")."""
+    if key == "CPU":
+        names = (*names, "read_arpa")
     for name in names:
-        _LIBRARY.impl(name, getattr(reference, name), key)
+        on_a_copy = key == "CUDA" and name in ON_A_COPY
+        _LIBRARY.impl(name, _on_a_copy(name) if on_a_copy else _reference_of(name), key)
 
 
-def _working(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+def _reference_of(name: str) -> Callable[..., Any]:
+    modules = {"beam_search": reference_search, "read_arpa": reference_arpa}
+    implementation: Callable[..., Any] = getattr(modules.get(name, reference), name)
+    return implementation
+
+
+def _on_a_copy(name: str) -> Callable[..., Any]:
+    def run(logits: Tensor, lengths: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        op: Callable[..., Any] = getattr(torch.ops.ctckit, name)
+        return tuple(result.to(logits.device) for result in op(logits.cpu(), lengths.cpu(), *rest))
+
+    return run
 
 
 def _fake_frame_stats(logits: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
-    shape, working = logits.shape[:2], _working(logits)
+    shape, working = logits.shape[:2], reference.working_type(logits)
     best = logits.new_empty(shape, dtype=torch.int64)
     return best, *(logits.new_empty(shape, dtype=working) for _ in range(3))
 
@@ -67,8 +87,8 @@ def _greedy_shapes(logits: Tensor) -> tuple[Tensor, ...]:
     frames, batch = logits.shape[:2]
     tokens, starts, ends = (logits.new_empty((batch, frames), dtype=torch.int64) for _ in range(3))
     counts = logits.new_empty(batch, dtype=torch.int64)
-    scores = logits.new_empty((batch, frames), dtype=_working(logits))
-    return tokens, counts, starts, ends, scores, logits.new_empty(batch, dtype=_working(logits))
+    scores = logits.new_empty((batch, frames), dtype=reference.working_type(logits))
+    return tokens, counts, starts, ends, scores, logits.new_empty(batch, dtype=reference.working_type(logits))
 
 
 def _fake_greedy(logits: Tensor, lengths: Tensor, shift: float) -> tuple[Tensor, ...]:
@@ -102,7 +122,7 @@ def _fake_ctc_loss(
     with_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     frames, batch = logits.shape[:2]
-    working = _working(logits)
+    working = reference.working_type(logits)
     losses = logits.new_empty(batch, dtype=working)
     if not with_gradient:
         return losses, logits.new_empty(0, dtype=working), logits.new_empty(0, dtype=working)
@@ -141,8 +161,21 @@ def _fake_align(
     frames, batch = logits.shape[:2]
     paths = logits.new_empty((batch, frames), dtype=torch.int64)
     starts, ends = torch.empty_like(targets), torch.empty_like(targets)
-    scores = logits.new_empty(targets.shape, dtype=_working(logits))
-    return paths, starts, ends, scores, logits.new_empty(batch, dtype=_working(logits))
+    scores = logits.new_empty(targets.shape, dtype=reference.working_type(logits))
+    return paths, starts, ends, scores, logits.new_empty(batch, dtype=reference.working_type(logits))
+
+
+def _fake_beam_search(
+    logits: Tensor, lengths: Tensor, shift: float, width: int, classes: int, best: int, *_rest: Any
+) -> tuple[Tensor, ...]:
+    frames, batch = logits.shape[:2]
+    tokens = logits.new_empty((batch, best, frames), dtype=torch.int64)
+    counts = logits.new_empty((batch, best), dtype=torch.int64)
+    return (
+        tokens,
+        counts,
+        *(logits.new_empty((batch, best), dtype=reference.working_type(logits)) for _ in range(4)),
+    )
 
 
 def _fake_sweep(
@@ -227,6 +260,7 @@ _FAKES: dict[str, Callable[..., Any]] = {
     "ctc_loss_with_entropy": _fake_ctc_loss_with_entropy,
     "ctc_loss_with_entropy_backward": _fake_ctc_loss_with_entropy_backward,
     "align": _fake_align,
+    "beam_search": _fake_beam_search,
     "sweep": _fake_sweep,
 }
 _GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
@@ -246,6 +280,8 @@ for _name, _schema in _SCHEMAS.items():
         _tags.append(torch.Tag.cudagraph_unsafe)
     _LIBRARY.define(_name + _schema, tags=tuple(_tags))
     _library.register_fake(f"ctckit::{_name}", _FAKES[_name], lib=_LIBRARY)
+# no shape is known before the text is read: this one is not for graphs
+_LIBRARY.define(f"read_arpa(Tensor text) -> ({', '.join(['Tensor'] * 9)})")
 for _name, (_backward, _save) in _GRADIENTS.items():
     _library.register_autograd(f"ctckit::{_name}", _backward, setup_context=_save, lib=_LIBRARY)
 for _name in ("penalized_log_softmax", "penalized_log_softmax_with_path"):

@@ -80,6 +80,27 @@ class Alignment(NamedTuple):
     """Log-probability of the path in nats; -inf where no path exists."""
 
 
+class BeamPaths(NamedTuple):
+    """The best hypotheses of a batch, best first. N of them were asked for; S is T, the most tokens there can be.
+
+    Where a search ended with fewer, the rest have count -1, acoustic score and total -inf, and otherwise padding.
+    Scores are float32, or float64 for float64 logits.
+    """
+
+    tokens_BNS: Tensor
+    """int64 classes, padded with -1."""
+    counts_BN: Tensor
+    """int64 number of tokens; -1 where there is no hypothesis."""
+    acoustic_BN: Tensor
+    """Log of the CTC probability under the shift, in nats: over all alignments that the beam did not lose."""
+    language_BN: Tensor
+    """Log-probability of tokens or words, and of their end, in the language model, unweighted; 0 without one."""
+    boosts_BN: Tensor
+    """Sum of the hotwords' boosts, less what unfinished ones gave back; 0 without hotwords."""
+    totals_BN: Tensor
+    """What hypotheses are ranked by: acoustic + weight * language + bonus * (tokens or words) + boosts."""
+
+
 class LossWithEntropy(NamedTuple):
     """CTC losses and how undecided the alignment is."""
 

@@ -78,11 +78,11 @@ def make(
 
 
 @st.composite
-def problems(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = DTYPES) -> Problem:
+def problems(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = DTYPES, kinds: tuple[str, ...] = KINDS) -> Problem:
     classes = draw(st.sampled_from([2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64, 65, 97, 130]))
     shape = (draw(st.integers(0, 24)), draw(st.integers(1, 4)), classes)
     return make(
-        draw(st.sampled_from(KINDS)),
+        draw(st.sampled_from(kinds)),
         shape,
         draw(st.integers(0, 9)),
         draw(st.sampled_from(LAYOUTS)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 
@@ -13,9 +14,14 @@ from hypothesis import strategies as st
 
 from ctckit import ops
 
+from .enumeration import Grammar, guides, lexicon_of
 from .problems import DTYPES, LAYOUTS, make
 
 OPS = torch.ops.ctckit
+
+
+def language_of(classes):
+    return Grammar(random.Random(0), list(range(1, min(classes, 9)))).automaton()
 
 
 def call_everything(problem, with_gradient=True):
@@ -25,6 +31,7 @@ def call_everything(problem, with_gradient=True):
     reading = ops.greedy_with_stats(logits, lengths, shift)
     results += [*reading.paths, *reading.stats, reading.label_entropy_TB]
     results += ops.sweep(stats, lengths, [0.0, -1.0])
+    results += ops.beam_search(logits, lengths, shift, width=4, best=3, language=language_of(logits.shape[2]))
     log_probs, path = ops.penalized_log_softmax_with_path(logits, lengths, shift)
     results += [log_probs, *path]
     for domain in ("logit", "path"):
@@ -71,6 +78,8 @@ def test_opcheck(dtype):
             (losses, entropies, logits, targets, lengths, target_lengths, losses_of_both, *saved, shift),
         ),
         (OPS.align, (logits, targets, lengths, target_lengths, shift)),
+        (OPS.beam_search, (logits, lengths, shift, 4, 3, 2, *guides(0, 9))),
+        (OPS.beam_search, (logits, lengths, shift, 4, 3, 2, 1.0, 0.0, [], 0, 0.0, [], 0, [], 0, 0.0)),
         (OPS.sweep, (stats.best_TB, stats.best_logit_TB, stats.blank_logit_TB, lengths, shifts)),
     ):
         torch.library.opcheck(op.default, arguments)
@@ -186,6 +195,9 @@ def test_a_clip_alone_and_the_same_clip_padded_agree_bit_for_bit():
     path, padded = ops.greedy(problem.logits, problem.lengths), ops.greedy(longer, lengths)
     for one, other in zip(path, padded, strict=True):
         assert torch.equal(other[1:, :20] if one.dim() == 2 else other[1:], one)
+    paths, beside = (ops.beam_search(*of, best=3) for of in ((problem.logits, problem.lengths), (longer, lengths)))
+    for one, other in zip(paths, beside, strict=True):
+        assert torch.equal(other[1:, :, :20] if one.dim() == 3 else other[1:], one)
 
 
 def test_infeasible_is_infinite_without_gradient_and_feasible_knows():
@@ -250,6 +262,7 @@ def test_bad_logits_name_the_utterance(value, column, dtype):
         lambda: ops.ctc_loss_with_entropy(logits, *rest),
         lambda: ops.occupancies(logits, *rest),
         lambda: ops.align(logits, *rest),
+        lambda: ops.beam_search(logits, lengths),
     ):
         with pytest.raises(ValueError, match=r"logits: utterance 1 holds NaN or \+inf at frame 7"):
             call()
@@ -286,9 +299,89 @@ def hostile_calls():
     yield "domain", lambda: ops.ctc_loss_with_entropy(logits, *rest, 0.0, "paths")
     yield "targets: label 0 of utterance 1", lambda: ops.occupancies(logits, blanks, lengths, full)
     yield "logits", lambda: ops.occupancies([1.0], targets, lengths, target_lengths)
+    yield "width", lambda: ops.beam_search(logits, lengths, width=0)
+    yield "width", lambda: ops.beam_search(logits, lengths, width=2.0)
+    yield "classes", lambda: ops.beam_search(logits, lengths, classes=-1)
+    yield "best", lambda: ops.beam_search(logits, lengths, best=True)
+    yield "weight", lambda: ops.beam_search(logits, lengths, weight=float("inf"))
+    yield "bonus", lambda: ops.beam_search(logits, lengths, bonus=float("nan"))
+    yield "shift", lambda: ops.beam_search(logits, lengths, float("nan"))
+    yield "lengths", lambda: ops.beam_search(logits, lengths + 7)
+    yield "language", lambda: ops.beam_search(logits, lengths, language=lexicon_of([(2, 3)], 1))
+    yield "lexicon", lambda: ops.beam_search(logits, lengths, lexicon=language_of(9))
+    yield "hotwords", lambda: ops.beam_search(logits, lengths, hotwords=[1])
     yield "shifts", lambda: ops.sweep(stats, lengths, [float("nan")])
     yield "lengths", lambda: ops.sweep(stats, lengths + 7, [0.0])
     yield "stats", lambda: ops.sweep(stats._replace(best_logit_TB=stats.best_logit_TB[:2]), lengths, [0.0])
+
+
+def hostile_records():
+    """Of a language over classes and of a lexicon: what is wrong, and with which field."""
+    good = language_of(9)
+    states, arcs = len(good.failures_N), len(good.labels_A)
+    assert min(states, arcs) > 2
+    cases = [("language", field, good._replace(**{field: value})) for field, value in {
+        "starts_N1": good.starts_N1.flip(0),
+        "labels_A": good.labels_A + 9,
+        "targets_A": good.targets_A + states,
+        "weights_A": good.weights_A * torch.nan,
+        "failures_N": torch.full_like(good.failures_N, states),
+        "failure_weights_N": good.failure_weights_N + torch.inf,
+        "finals_N": good.finals_N - torch.inf,
+        "initial": states,
+        "unknown": float("nan"),
+    }.items()]  # fmt: skip
+    ring = torch.arange(1, states + 1, dtype=torch.int32) % states
+    outside = torch.tensor([0, *[2**40] * states])
+    for field, value in {
+        "starts_N1": outside,
+        "labels_A": good.labels_A * 0 + 1,
+        "targets_A": good.targets_A - states,
+        "failures_N": ring,
+        "initial": -1,
+    }.items():
+        cases.append(("language", field, good._replace(**{field: value})))
+    spelling = lexicon_of([(2, 3), (2, 4)], 1)
+    for field, value in {
+        "starts_N1": spelling.starts_N1 + 1,
+        "labels_A": spelling.labels_A - 1,
+        "targets_A": spelling.targets_A * 0,
+        "words_N": spelling.words_N * 0,
+        "separator": 9,
+    }.items():
+        cases.append(("lexicon", field, spelling._replace(**{field: value})))
+    cases.append(("lexicon", "targets_A", spelling._replace(targets_A=spelling.targets_A + 100)))
+    return cases
+
+
+def test_hostile_records_are_refused_by_the_field():
+    logits, lengths = make(shape=(6, 3, 9))[0], torch.tensor([6, 0, 3])
+    for name, field, record in hostile_records():
+        what = rf"{name}\.{field.rpartition('_')[0] or field}"
+        with pytest.raises(ValueError, match=what):
+            ops.beam_search(logits, lengths, **{name: record})
+        if name == "language" and field != "labels_A":
+            with pytest.raises(ValueError, match=what.replace(name, "hotwords")):
+                ops.beam_search(logits, lengths, hotwords=record)
+    good, spelling = language_of(9), lexicon_of([(2, 3)], 1)
+    for record in (
+        good._replace(labels_A=good.labels_A.long()),
+        good._replace(finals_N=good.finals_N[1:]),
+        good._replace(weights_A=good.weights_A.to("meta")),
+        good._replace(targets_A=None),
+    ):
+        changed = next(field for field in good._fields if getattr(record, field) is not getattr(good, field))
+        with pytest.raises(ValueError, match=rf"language\.{changed}: expected"):
+            ops.beam_search(logits, lengths, language=record)
+        tensors = [value for value in record[:7] if value is not None and value.is_cpu][:6]
+        with pytest.raises((ValueError, RuntimeError)):
+            OPS.beam_search(logits, lengths, 0.0, 4, 3, 2, 1.0, 0.0, tensors, 0, 0.0, [], 0, [], 0, 0.0)
+    for record in (
+        spelling._replace(words_N=spelling.words_N[:1]),
+        spelling._replace(starts_N1=torch.tensor([]).long()),
+    ):
+        with pytest.raises(ValueError, match="lexicon"):
+            ops.beam_search(logits, lengths, lexicon=record)
 
 
 def test_hostile_callers_get_a_value_error_that_names_the_argument():
@@ -305,7 +398,21 @@ def test_hostile_callers_of_the_bare_ops():
     losses, norms, occupancy = OPS.ctc_loss(logits, targets, lengths, target_lengths, 0.0, False, True)
     saved = (logits, targets, lengths, target_lengths, losses, norms, occupancy)
     stats = OPS.frame_stats(logits, lengths)
+    plain = (1.0, 0.0, [], 0, 0.0, [], 0, [], 0, 0.0)
     calls = [
+        *(
+            lambda numbers=numbers: OPS.beam_search(logits, lengths, *numbers, *plain)
+            for numbers in (
+                (0.0, 0, 3, 1),
+                (0.0, 4, 0, 1),
+                (0.0, 4, 3, 0),
+                (0.0, 4, 3, 2**40),
+                (float("nan"), 4, 3, 1),
+            )
+        ),
+        lambda: OPS.beam_search(logits, lengths[:1], 0.0, 4, 3, 1, *plain),
+        lambda: OPS.beam_search(logits, lengths, 0.0, 4, 3, 1, float("inf"), *plain[1:]),
+        lambda: OPS.beam_search(logits, lengths, 0.0, 4, 3, 1, 1.0, 0.0, [logits], *plain[3:]),
         lambda: OPS.greedy(logits.long(), lengths, 0.0),
         lambda: OPS.greedy(logits[0], lengths, 0.0),
         lambda: OPS.greedy(logits, lengths[:1], 0.0),

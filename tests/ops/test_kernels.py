@@ -3,15 +3,18 @@ set, and (through test_backends.py) for the others."""
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ctckit import ops
-from ctckit.ops import reference
+from ctckit.ops import reference, reference_search
 
 from .closeness import assert_right, magnitude_of
+from .enumeration import difference, found_by, guides, problem_of, search
 from .problems import DTYPES, LAYOUTS, make, problems, with_layout
 
 OPS = torch.ops.ctckit
@@ -196,6 +199,84 @@ def test_sweep_is_greedy_for_each_shift(problem, shifts):
         assert torch.equal(counts[k], path.counts_B)
 
 
+def test_beam_search_finds_every_hypothesis():
+    for seed in range(400):
+        problem = problem_of(seed)
+        assert difference(found_by(search(problem)), problem) < 1e-9, seed
+
+
+@EXAMPLES
+@given(
+    problems(kinds=("normal", "huge", "minus infinity", "peaked", "dead frames")),  # ties at the edge are rounding
+    st.sampled_from([1, 2, 5, 16]),
+    st.sampled_from([1, 3, 200]),
+    st.integers(0, 2**20),
+)
+def test_beam_search(problem, width, classes, seed):
+    logits, lengths, shift = problem.logits, problem.lengths, problem.shift
+    rest = (lengths, shift, width, min(classes, logits.shape[2] - 1), 3, *guides(seed, logits.shape[2]))
+    got, own, truth = (
+        op(x, *rest)
+        for op, x in (
+            (OPS.beam_search, logits),
+            (reference_search.beam_search, logits),
+            (reference_search.beam_search, wide(logits)),
+        )
+    )
+    frames, magnitude = 1 + len(logits), magnitude_of(logits, shift)
+    for name, *values in zip(ops.BeamPaths._fields, got, own, truth, strict=True):
+        assert_right(name, *values, scale=float(frames), magnitude=frames * magnitude, summed=frames**2 * magnitude)
+
+
+def test_beam_search_breaks_ties_by_labels():
+    logits, lengths = torch.zeros(2, 1, 4), torch.tensor([1])
+    paths = ops.beam_search(logits, lengths, width=3, best=5)
+    assert paths.counts_BN.tolist() == [[0, 1, 1, -1, -1]]
+    assert paths.tokens_BNS[0, :, 0].tolist() == [-1, 1, 2, -1, -1]
+    assert paths.totals_BN[0, 3:].tolist() == paths.acoustic_BN[0, 3:].tolist() == [-torch.inf] * 2
+    two = ops.beam_search(logits.double(), torch.tensor([2]), width=50, classes=None, best=50)
+    found = found_by(two)
+    for (labels, one), (behind, other) in itertools.pairwise(found.items()):
+        assert one.total > other.total or (one.total == other.total and labels < behind)
+    assert len(found) == 1 + 3 + 6
+    assert len({scores.total for scores in found.values()}) == 2  # three paths for one label, one for none or two
+
+
+def test_a_prefix_of_the_beam_misses_nothing_that_leads_to_it():
+    """In the last frame class 3 alone extends prefixes, and yet 1 2 gets what 1 has for class 2."""
+    logits = torch.tensor([[0.0, 3.0, -9.0, -9.0], [0.0, -9.0, 3.0, -9.0], [0.0, -9.0, 2.0, 3.0]]).double()
+    problem = problem_of(0)._replace(
+        logits=logits, shift=0.0, weight=0.0, bonus=0.0, language=None, words=None, hotwords=None
+    )
+    exact = found_by(search(problem))
+    pruned = found_by(ops.beam_search(logits.unsqueeze(1), torch.tensor([3]), width=4, classes=1, best=4))
+    assert pruned[1, 2].acoustic == pytest.approx(exact[1, 2].acoustic, abs=1e-3)
+    assert (1, 2, 3) in pruned
+
+
+def test_beam_search_at_length():
+    """Prefixes come, go and come again over some hundred frames; a planted target is found as greedy finds it."""
+    logits, targets, lengths, target_lengths, _ = make(shape=(300, 4, 40), width=9, seed=3)
+    for dtype in DTYPES:
+        planted = logits.clone()
+        planted[..., 0] += 40
+        for b in range(4):
+            for u in range(int(target_lengths[b])):
+                planted[int(lengths[b]) * u // 10, b, targets[b, u]] += 90
+        planted = planted.to(dtype)
+        path = ops.greedy(planted, lengths)
+        paths = ops.beam_search(planted, lengths, best=2)
+        for b, count in enumerate(path.counts_B.tolist()):
+            assert paths.counts_BN[b, 0] == count
+            assert torch.equal(paths.tokens_BNS[b, 0], path.tokens_BS[b])
+    rest = (lengths, -1.0, 8, 20, 4, *guides(7, 40))
+    got = OPS.beam_search(wide(logits), *rest)
+    for name, one, other in zip(
+        ops.BeamPaths._fields, got, reference_search.beam_search(wide(logits), *rest), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-9, msg=name)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(40, 5, 966), (33, 2, 1031), (500, 1, 40), (2, 70, 129)])
 def test_large_shapes(dtype, shape):
@@ -237,6 +318,7 @@ def test_strides_change_no_bit(shape, dtype):
             back,
             *OPS.frame_stats(logits, rest[1]),
             *OPS.align(logits, *rest),
+            *ops.beam_search(logits, rest[1], -0.7, width=6, classes=9, best=3),
         ]
 
     plain = results(logits)
