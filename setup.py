@@ -62,6 +62,7 @@ setup(
         "ctckit.engine",
         "ctckit.export",
         "ctckit.integrations",
+        "ctckit.lm",
         "ctckit.nn",
         "ctckit.ops",
         "ctckit.record",
@@ -82,7 +83,7 @@ setup(
     },
     package_data={
         "ctckit": ["py.typed"],
-        "ctckit.csrc": [f"{part}/*" for part in ("binding", "core", "cpu", "cuda")],  # shim is for the tests
+        "ctckit.csrc": [f"{part}/*" for part in ("binding", "core", "cpu", "cuda", "lm")],  # shim is for the tests
         "ctckit.report": ["*.html"],
         "ctckit_cures": ["py.typed"],
         "ctckit_doctor": ["py.typed"],
