@@ -133,8 +133,10 @@ def checked(cls: type[Any], where: str, params: Mapping[str, Any], given: tuple[
         if first["type"] == "missing":
             raise ConfigError(f"{where}: parameter '{name}' needs a value") from None
         raise ConfigError(f"{where}: {name} = {first['input']!r}: {first['msg'].lower()}") from None
-    for name in params:
+    for name, raw in params.items():
         value = getattr(values, name)
+        if isinstance(raw, bool) and isinstance(value, int | float) and not isinstance(value, bool):
+            raise ConfigError(f"{where}: {name} = {str(raw).lower()}: input should be a number")
         if isinstance(value, float) and math.isnan(value):
             raise ConfigError(f"{where}: {name} = nan: input should be a number")
     return {parameter.name: getattr(values, parameter.name) for parameter in known}

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -18,6 +19,15 @@ class Strict(BaseModel):
     """Base of all configuration: unknown keys are refused, values do not change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """Refuse true where a number is wanted: pydantic would take it for 1."""
+        made = handler(value)
+        if isinstance(value, bool) and not isinstance(made, bool):
+            raise PydanticCustomError("not_a_number", "input should be a number")
+        return made
 
 
 class Component(BaseModel):

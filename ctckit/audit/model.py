@@ -16,6 +16,8 @@ FRAMES = (41, 24)
 """Lengths of the two clips."""
 
 HIGH_RATE = 5e-3
+"""Rates above this are warned of before a run; the doctor suspects lower ones, of a run that is stuck."""
+
 LOW_RATE = 1e-5
 ABRUPT_RATE = 1e-3
 

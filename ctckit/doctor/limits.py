@@ -126,6 +126,15 @@ RISES: Final = (1.1, 1.5)
 SINCE_LOWEST: Final = 3
 """Epochs since the lowest dev loss after which a rise is one."""
 
+# learning rates of Adam; all that is asked of them is asked of a run that is stuck
+
+LOW_RATE: Final = 3e-4
+"""Below this a stuck run is told to raise it: AN4 and the digits leave the plateau at 1e-3."""
+
+SUSPECT_RATE: Final = 2e-3
+"""Above this a stuck run is told to lower it. Before a run there is no such evidence, and ``ctckit audit`` warns
+from 5e-3 on: runs at 2e-3 to 5e-3 that are not stuck need no advice."""
+
 # a part of the model
 
 VANISHING: Final = 1e-4

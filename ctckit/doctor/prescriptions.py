@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ctckit.doctor.course import Diagnosis
-from ctckit.doctor.limits import FEW_ERRORS, MANY_ERRORS, PATIENCE
+from ctckit.doctor.limits import FEW_ERRORS, LOW_RATE, MANY_ERRORS, PATIENCE, SUSPECT_RATE
 from ctckit.doctor.states import State, lopsided
 from ctckit.record.epoch import Epoch
 from ctckit.record.history import Recorded
@@ -206,11 +206,11 @@ def _learning_rate(past: Sequence[Epoch], until: str) -> Iterator[Advice]:
             f"it has been lowered to {now:.2g}, which starves a run here",
             ISSUES,
         )
-    elif now < 3e-4:
+    elif now < LOW_RATE:
         yield Advice(
             "--set phases.*.schedule.lr=1e-3", f"a learning rate of {now:.2g} is low for a start with Adam", ISSUES
         )
-    elif now > 2e-3:
+    elif now > SUSPECT_RATE:
         yield Advice(
             "--set phases.*.schedule.lr=1e-3",
             f"{now:.2g} is high: all-blank output is often a learning rate too high",

@@ -51,6 +51,9 @@ def test_the_same_component_keeps_its_other_parameters() -> None:
         ({"recipe": "other"}, "chosen with --recipe"),
         ({"batch_size": 0}, "batch_size = 0: input should be greater than or equal to 1"),
         (nest({"phases.warmup.dropout": 1.5}), "phases.warmup.dropout = 1.5: input should be less than 1"),
+        (nest({"phases.warmup.epochs": True}), "phases.warmup.epochs = True: input should be a number"),
+        ({"batch_size": True}, "batch_size = True: input should be a number"),
+        (nest({"data.cache_mb": False}), "data.cache_mb = False: input should be a number"),
         (nest({"data.unit": "letter"}), "data.unit = 'letter': input should be 'word' or 'character'"),
     ],
 )

@@ -21,6 +21,8 @@ def test_parameters_come_from_the_signature() -> None:
     [
         ({"vlaue": 1}, "penalty 'half': unknown parameter 'vlaue'; did you mean 'value'?"),
         ({"value": float("nan")}, "penalty 'half': value = nan: input should be a number"),
+        ({"often": True}, "penalty 'half': often = true: input should be a number"),
+        ({"value": False}, "penalty 'half': value = false: input should be a number"),
         ({"often": "x"}, "penalty 'half': often = 'x': input should be a valid integer"),
     ],
 )
