@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from ctckit.doctor.states import State
     from ctckit.hookspecs import PLUGIN_API, hookimpl
     from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule
-    from ctckit.ops import LossWithEntropy, align, ctc_loss, ctc_loss_with_entropy, feasible, greedy
+    from ctckit.lm import LanguageModel
+    from ctckit.ops import LossWithEntropy, align, beam_search, ctc_loss, ctc_loss_with_entropy, feasible, greedy
     from ctckit.plateau import unigram_plateau
     from ctckit.recipe import Component, Phase, Recipe
     from ctckit.recogniser import Recogniser, load
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ctckit.scoring import measure
     from ctckit.types import (
         BLANK,
+        Alternative,
         Auxiliary,
         Batch,
         Domain,
@@ -77,6 +79,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "LossWithEntropy": "ops",
     "align": "ops",
+    "beam_search": "ops",
     "ctc_loss": "ops",
     "ctc_loss_with_entropy": "ops",
     "feasible": "ops",
@@ -91,10 +94,12 @@ _HOMES = {
     "Component": "recipe",
     "Phase": "recipe",
     "Recipe": "recipe",
+    "LanguageModel": "lm",
     "Recogniser": "recogniser",
     "load": "recogniser",
     "Registry": "registry",
     "BLANK": "types",
+    "Alternative": "types",
     "Auxiliary": "types",
     "Batch": "types",
     "Domain": "types",
@@ -123,6 +128,7 @@ __all__ = [
     "BLANK",
     "PLUGIN_API",
     "Action",
+    "Alternative",
     "Auxiliary",
     "Batch",
     "CheckpointError",
@@ -140,6 +146,7 @@ __all__ = [
     "Figure",
     "Finding",
     "Hypothesis",
+    "LanguageModel",
     "LossWithEntropy",
     "Model",
     "Monitor",
@@ -166,6 +173,7 @@ __all__ = [
     "TrainingError",
     "Watcher",
     "align",
+    "beam_search",
     "ctc_loss",
     "ctc_loss_with_entropy",
     "diagnose",

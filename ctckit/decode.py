@@ -1,16 +1,16 @@
-"""From greedy paths to hypotheses with times, scores and edit counts."""
+"""From decoded paths to hypotheses with times, scores and edit counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ctckit.edits import edit_counts
-from ctckit.ops import GreedyPaths
+from ctckit.search import Found
 from ctckit.types import Batch, Calibration, Hypothesis
 
 
 def hypotheses(
-    paths: GreedyPaths,
+    found: Found,
     batch: Batch,
     output_lengths: Sequence[int],
     tokens: Sequence[str],
@@ -19,10 +19,10 @@ def hypotheses(
     log_probabilities: Sequence[float | None] | None = None,
     calibration: Calibration | None = None,
 ) -> list[Hypothesis]:
-    """Turn the greedy paths of a batch into hypotheses, beside their references where there are some.
+    """Turn what was decoded of a batch into hypotheses, beside their references where there are some.
 
     Args:
-        paths: of the batch, in output frames.
+        found: in output frames.
         batch: gives ids and input lengths.
         output_lengths: frames of each clip after subsampling; times are mapped back in proportion.
         tokens: of the alphabet, blank first.
@@ -32,6 +32,7 @@ def hypotheses(
         log_probabilities: of each clip's tokens as a whole, nats, or None if not asked for.
         calibration: of the model, or None if not measured.
     """
+    paths = found.paths
     rows = zip(
         batch.clip_ids,
         batch.lengths_B.tolist(),
@@ -42,10 +43,11 @@ def hypotheses(
         paths.ends_BS.tolist(),
         paths.scores_BS.tolist(),
         [None] * len(batch.clip_ids) if log_probabilities is None else log_probabilities,
+        found.alternatives,
         strict=True,
     )
     decoded = []
-    for clip_id, frames, out_frames, path, count, starts, ends, scores, log_probability in rows:
+    for clip_id, frames, out_frames, path, count, starts, ends, scores, log_probability, alternatives in rows:
         hypothesis = tuple(tokens[label] for label in path[:count])
         spans = input_spans(starts[:count], ends[:count], frames, out_frames)
         reference = references[clip_id] if references else ()
@@ -64,6 +66,7 @@ def hypotheses(
                 frame_rate=frame_rate,
                 log_probability=log_probability,
                 calibration=calibration,
+                alternatives=alternatives,
             )
         )
     return decoded
@@ -76,4 +79,14 @@ def input_spans(
     return tuple(
         (start * frames // out_frames, -(-end * frames // out_frames))
         for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def oracle_errors(decoded: Iterable[Hypothesis]) -> int:
+    """Return the edits that are left where the best of each clip's alternatives is chosen by its transcript."""
+    return sum(
+        min(sum(edit_counts(one.reference, other.tokens)) for other in one.alternatives)
+        if one.alternatives
+        else one.substitutions + one.deletions + one.insertions
+        for one in decoded
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,10 @@ from ctckit.data import BatchPlan
 from ctckit.decode import hypotheses
 from ctckit.devices import choose_device
 from ctckit.errors import ConfigError, DataError
+from ctckit.guidance import Wanted, guide
+from ctckit.lm import LanguageModel
 from ctckit.loss import naming_diverged
+from ctckit.search import Search, decode_logits
 from ctckit.trained import Trained, load_trained
 from ctckit.types import Batch, Hypothesis
 
@@ -37,7 +41,7 @@ class Clip(NamedTuple):
 
 
 class Recogniser:
-    """A trained model that decodes greedily, as ``ctckit evaluate`` does, with its feature preparation.
+    """A trained model that decodes, as ``ctckit evaluate`` does, with its feature preparation.
 
     Nothing in it changes after loading, so threads may share it. A clip gives the same tokens alone and in any
     batch.
@@ -46,16 +50,25 @@ class Recogniser:
         trained: the model and what belongs to it, on ``device``, in evaluation mode.
         device: where the model is.
         frame_rate: input frames a second; None takes the run's ``data.frame_rate``, which may be unknown.
+        search: how to decode; None takes the best class of each frame.
 
     Raises:
         ConfigError: the frame rate is none.
     """
 
-    def __init__(self, trained: Trained, device: torch.device, *, frame_rate: float | None = None) -> None:
+    def __init__(
+        self,
+        trained: Trained,
+        device: torch.device,
+        *,
+        frame_rate: float | None = None,
+        search: Search | None = None,
+    ) -> None:
         if frame_rate is not None and not 0 < frame_rate < math.inf:
             raise ConfigError(f"the frame rate is {frame_rate}; it is above 0, in frames a second")
         self.trained = trained
         self.device = device
+        self.search = search
         self.frame_rate = trained.config.data.frame_rate if frame_rate is None else frame_rate
 
     @property
@@ -68,8 +81,30 @@ class Recogniser:
         """F, columns of the features that a clip must have."""
         return self.trained.pipeline.feature_size
 
+    def searching(self, wanted: Wanted) -> Recogniser:
+        """Return the same model with a beam search; what binds a language model to its alphabet is done once, here.
+
+        Raises:
+            ConfigError: see ``guidance.guide``, as for the next.
+            DataError: a file cannot be used.
+        """
+        unit = self.trained.config.data.unit
+        guided = guide(wanted, self.tokens, unit, self.trained.tuned)
+        for note in guided.notes:
+            warnings.warn(note, stacklevel=3)
+        return Recogniser(self.trained, self.device, frame_rate=self.frame_rate, search=guided.search)
+
     def __call__(
-        self, clips: Features | Sequence[Features] | Batch, *, clip_ids: Sequence[str] | None = None
+        self,
+        clips: Features | Sequence[Features] | Batch,
+        *,
+        clip_ids: Sequence[str] | None = None,
+        beam: int | None = None,
+        lm: LanguageModel | str | Path | None = None,
+        lm_weight: float | None = None,
+        insertion_bonus: float | None = None,
+        hotwords: Mapping[str, float] | None = None,
+        best: int | None = None,
     ) -> list[Hypothesis]:
         """Recognise one clip or several.
 
@@ -78,6 +113,13 @@ class Recogniser:
                 nor with deltas: that is done here); or a sequence of such arrays, of any lengths; or a ``Batch`` as
                 ctckit's loaders yield it, which is prepared already.
             clip_ids: names for messages and for ``Hypothesis.clip_id``; by default "0", "1", ...
+            beam: width of a beam search; greedy where neither it nor anything below is given. Who decodes more than
+                once prepares the search once, by ``searching``.
+            lm: language model, or its file.
+            lm_weight: of its log-probabilities; as tuned, or 0.5.
+            insertion_bonus: for each token or word, nats; as tuned, or 0.
+            hotwords: phrases to favour, with the boost of each of their tokens, nats.
+            best: hypotheses in ``Hypothesis.alternatives``, at most.
 
         Returns:
             One hypothesis a clip, in the order given.
@@ -87,6 +129,9 @@ class Recogniser:
                 few frames.
             TrainingError: the model gives logits that are not numbers.
         """
+        wanted = Wanted(beam, None, best, lm, lm_weight, insertion_bonus, hotwords=hotwords or {})
+        if wanted.anything:
+            return self.searching(wanted)(clips, clip_ids=clip_ids)
         if isinstance(clips, Batch):
             return self._decode(clips)
         if isinstance(clips, np.ndarray | Tensor):
@@ -187,13 +232,14 @@ class Recogniser:
         Raises:
             TrainingError: logits that are not numbers; names the clips.
         """
-        shift = self.trained.shift
+        shift = self.trained.shift + (self.search.shift if self.search is not None else 0.0)
         with naming_diverged("main", logits_TBC, lengths_B, batch):
-            paths = ops.greedy(logits_TBC, lengths_B, shift)
+            found = decode_logits(logits_TBC, lengths_B, self.trained.shift, self.tokens, self.search)
+        paths = found.paths
         tokens_BS = paths.tokens_BS[:, : int(paths.counts_B.max())].contiguous()
         losses_B = ops.ctc_loss(logits_TBC, tokens_BS, lengths_B, paths.counts_B, shift)
         return hypotheses(
-            paths,
+            found,
             batch,
             lengths_B.tolist(),
             self.tokens,

@@ -12,6 +12,7 @@ from torch import Tensor
 from ctckit import ops
 from ctckit.decode import hypotheses
 from ctckit.loss import naming_diverged
+from ctckit.search import Found, Search, decode_logits
 from ctckit.types import BLANK, FREQUENCY_BANDS, TARGET_PADDING, Batch, Hypothesis, Scores
 
 
@@ -36,6 +37,7 @@ class Tally:
     Attributes:
         tokens: of the alphabet, blank first.
         bands: for each label of the training corpus, which of ``FREQUENCY_BANDS`` it belongs to; empty if unknown.
+        search: how to decode; None takes the best class of each frame.
         decoded: the clips so far.
         loss: of those with a path, nats.
         scored_tokens: in their references.
@@ -45,6 +47,7 @@ class Tally:
 
     tokens: Sequence[str]
     bands: Mapping[str, int] = field(default_factory=dict)
+    search: Search | None = None
     decoded: list[Hypothesis] = field(default_factory=list)
     loss: float = 0.0
     scored_tokens: int = 0
@@ -81,7 +84,10 @@ class Tally:
         self.infeasible += int((~has_path_B).sum())
         reading = ops.greedy_with_stats(logits_TBC, lengths_B, shift)
         self.sums += frame_sums(reading, lengths_B, shift)
-        self.decoded += hypotheses(reading.paths, batch, lengths_B.tolist(), self.tokens, references)
+        found = Found(reading.paths, [()] * len(batch.clip_ids))
+        if self.search is not None:
+            found = decode_logits(logits_TBC, lengths_B, shift, self.tokens, self.search)
+        self.decoded += hypotheses(found, batch, lengths_B.tolist(), self.tokens, references)
 
     def scores(self) -> Scores:
         """Return the scores of all batches so far."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from ctckit.config import Config, from_json, to_json
 from ctckit.engine.checkpoint import load_checkpoint
 from ctckit.errors import CheckpointError, ConfigError
+from ctckit.search import Tuned
 from ctckit.types import Calibration, LogOdds
 
 SUFFIX = ".safetensors"
@@ -48,6 +49,7 @@ class Stored:
         epoch: the epoch that it comes from.
         shift: logit shift that decoding applies, nats.
         calibration: of its confidences, where ``ctckit calibrate`` has measured it.
+        tuned: for a beam search, where ``ctckit sweep --beam`` has found it.
     """
 
     config: Config
@@ -59,6 +61,7 @@ class Stored:
     epoch: int
     shift: float
     calibration: Calibration | None = None
+    tuned: Tuned | None = None
 
 
 def read_stored(path: Path) -> Stored:
@@ -87,6 +90,7 @@ def _from_checkpoint(path: Path) -> Stored:
         now["epoch"],
         float(state["judged_shift"]),
         calibration_of(state.get("calibration"), path),
+        tuned_of(state.get("search"), path),
     )
 
 
@@ -105,6 +109,26 @@ def calibration_of(stored: object, path: Path) -> Calibration | None:
     if not all(0.0 < one.temperature < math.inf and math.isfinite(one.offset) for one in (token, clip)):
         raise CheckpointError(f"{path}: its calibration is damaged: temperatures are above 0, offsets are numbers")
     return Calibration(token, clip)
+
+
+def tuned_of(stored: object, path: Path) -> Tuned | None:
+    """Return the weights of a beam search that a file holds; None where it holds none.
+
+    Raises:
+        CheckpointError: what it holds is none.
+    """
+    if stored is None:
+        return None
+    try:
+        classes, language = stored["classes"], stored["language"]  # type: ignore[index]
+        weight, bonus, shift = (float(stored[name]) for name in ("weight", "bonus", "shift"))  # type: ignore[index]
+        width = int(stored["width"])  # type: ignore[index]
+        classes = None if classes is None else int(classes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its search is damaged: {type(error).__name__} {error}") from error
+    if width < 1 or not all(map(math.isfinite, (weight, bonus, shift))):
+        raise CheckpointError(f"{path}: its search is damaged: widths are above 0, weights are numbers")
+    return Tuned(width, classes, weight, bonus, shift, None if language is None else str(language))
 
 
 def plugins_recorded(identity: Mapping[str, Any]) -> dict[str, str]:
@@ -137,6 +161,7 @@ def write_safetensors(path: Path, stored: Stored) -> None:
         "epoch": stored.epoch,
         "shift": stored.shift,
         "calibration": None if stored.calibration is None else asdict(stored.calibration),
+        "search": None if stored.tuned is None else asdict(stored.tuned),
     }
     # copies, because safetensors refuses tensors that share memory, as tied weights do
     separate = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -172,6 +197,7 @@ def read_safetensors(path: Path) -> Stored:
             int(about["epoch"]),
             float(about["shift"]),
             calibration_of(about.get("calibration"), path),
+            tuned_of(about.get("search"), path),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata are damaged: {type(error).__name__} {error}") from error

@@ -17,6 +17,7 @@ from ctckit.engine.evaluate import Judged
 from ctckit.engine.state import Weights
 from ctckit.interfaces import Model
 from ctckit.plugin_host import load_plugins, plugins_of_run
+from ctckit.search import Tuned
 from ctckit.stored import Stored, checkpoint_path, read_stored
 from ctckit.types import Calibration
 
@@ -33,6 +34,7 @@ class Trained:
         shift: logit shift that is still to be applied, nats; 0 where it could be folded into the bias.
         epoch: the epoch that it comes from.
         calibration: of its confidences, where it was measured.
+        tuned: for a beam search, where it was tuned.
     """
 
     config: Config
@@ -42,6 +44,7 @@ class Trained:
     shift: float
     epoch: int
     calibration: Calibration | None = None
+    tuned: Tuned | None = None
 
     def judged(self, path: Path, device: torch.device) -> tuple[Judged, tuple[str, ...]]:
         """Prepare a corpus for scoring; an empty transcript is silence, in which every token is an insertion.
@@ -91,4 +94,4 @@ def build_trained(stored: Stored, device: torch.device, plugins: Sequence[str] =
             bias += shift
         shift = 0.0
     model.to(device).eval()
-    return Trained(config, model, stored.tokens, pipeline, shift, stored.epoch, stored.calibration)
+    return Trained(config, model, stored.tokens, pipeline, shift, stored.epoch, stored.calibration, stored.tuned)

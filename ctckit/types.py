@@ -212,6 +212,25 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """One of the N best hypotheses of a beam search.
+
+    Attributes:
+        tokens: decoded tokens.
+        total: what they are ranked by, nats: acoustic and language score, weighed, with bonus and boosts.
+        acoustic: log of their CTC probability within the beam, nats.
+        language: log-probability that the language model gives them, unweighted, nats; 0 without one.
+        boosts: of hotwords, nats.
+    """
+
+    tokens: tuple[str, ...]
+    total: float
+    acoustic: float
+    language: float
+    boosts: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """One decoded clip, beside its reference where there is one.
 
@@ -228,6 +247,7 @@ class Hypothesis:
         frame_rate: input frames a second; None where the run does not say.
         log_probability: of the tokens as a whole, all alignments summed, nats; None where nobody asked for it.
         calibration: of the model that decoded; None where it was not measured.
+        alternatives: the N best of a beam search, the first being this one; empty without a beam.
     """
 
     clip_id: str
@@ -242,6 +262,7 @@ class Hypothesis:
     frame_rate: float | None = None
     log_probability: float | None = None
     calibration: Calibration | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def confidences(self) -> tuple[float, ...]:

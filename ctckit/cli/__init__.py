@@ -20,6 +20,7 @@ VERBS = {
     "diagnose": ("ctckit.cli.diagnose:diagnose", "Say what state a run is in, why, and what to try."),
     "sweep": ("ctckit.cli.sweep:sweep", "Tune a decode-time blank shift on a dev corpus."),
     "calibrate": ("ctckit.cli.calibrate:calibrate", "Measure on a dev corpus what confidences are worth."),
+    "lm": ("ctckit.cli.lm:lm", "Estimate and score language models, which guide a beam search."),
     "compare": ("ctckit.cli.compare:compare", "Say whether one run is better than another, and how sure that is."),
     "ablate": ("ctckit.cli.ablate:ablate", "Train variants with the same seeds and data, and compare them."),
     "export": ("ctckit.cli.export:export", "Write a trained model as ONNX or safetensors, compared on real clips."),

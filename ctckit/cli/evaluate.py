@@ -12,12 +12,13 @@ import click
 
 from ctckit.cli.breakdown import details as _details
 from ctckit.cli.examples import examples
-from ctckit.cli.options import plugin_files
+from ctckit.cli.options import plugin_files, search_of, search_options
 
 if TYPE_CHECKING:
     from ctckit.data.clips import StoredClip
     from ctckit.engine.evaluate import Evaluation
     from ctckit.errors import DataError
+    from ctckit.guidance import Wanted
     from ctckit.recogniser import Recogniser
     from ctckit.trained import Trained
     from ctckit.types import Hypothesis, Scores
@@ -32,12 +33,19 @@ _device = click.option("--device", default="auto", show_default=True, help="auto
 @click.command()
 @_run
 @_data
+@search_options
 @plugin_files
 @_device
 @_details
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON.")
 def evaluate(
-    run: Path, data: Path | None, plugins: tuple[str, ...], device: str, details: int, as_json: bool
+    run: Path,
+    data: Path | None,
+    wanted: Wanted,
+    plugins: tuple[str, ...],
+    device: str,
+    details: int,
+    as_json: bool,
 ) -> None:
     """Score the best checkpoint of RUN (a folder, or a checkpoint file) on a corpus.
 
@@ -47,10 +55,11 @@ def evaluate(
     from ctckit.breakdown import Utterance, broken_down
     from ctckit.cli.breakdown import rates, shown
     from ctckit.data.alphabet import near_misses
+    from ctckit.decode import oracle_errors
     from ctckit.record.figures import score_row
     from ctckit.record.history import finite
 
-    trained, path, evaluation, unknown, speakers = _evaluated(run, data, plugins, device)
+    trained, path, evaluation, unknown, speakers = _evaluated(run, data, wanted, plugins, device)
     scores = evaluation.scores
     utterances = (
         Utterance(one.clip_id, one.reference, one.tokens, speakers.get(one.clip_id, ""))
@@ -60,6 +69,8 @@ def evaluate(
     if as_json:
         row = {"run": str(run), "corpus": str(path), "epoch": trained.epoch, **score_row(scores)}
         row |= {"unknown": list(unknown), **found.row(details)}
+        if wanted.anything:
+            row["oracle_errors"] = oracle_errors(evaluation.hypotheses)
         click.echo(json.dumps(finite(row)))
         return
     click.echo(
@@ -72,12 +83,24 @@ def evaluate(
         f"loss               {_loss(scores)}"
         + (f", {scores.infeasible} clips without a CTC path left out" if scores.infeasible else "")
     )
+    if wanted.anything:
+        click.echo(_oracle(evaluation))
     for line in shown(found, details):
         click.echo(line)
     if unknown:
         click.echo(f"tokens that training never saw, each an error: {', '.join(unknown)}")
     for token, (label, difference) in near_misses(unknown, trained.tokens).items():
         click.echo(f"  {token!r} is not in the alphabet, {label!r} is: {difference}")
+
+
+def _oracle(evaluation: Evaluation) -> str:
+    from ctckit.decode import oracle_errors
+
+    scores = evaluation.scores
+    errors = oracle_errors(evaluation.hypotheses)
+    count = max((len(one.alternatives) for one in evaluation.hypotheses), default=0)
+    rate = 100.0 * errors / max(scores.reference_tokens, 1)
+    return f"oracle             {rate:.2f} %, the best of up to {count} hypotheses a clip  ({errors} errors)"
 
 
 def _loss(scores: Scores) -> str:
@@ -91,6 +114,7 @@ def _loss(scores: Scores) -> str:
         "ctckit decode runs/NAME --features clip.npy",
         "ctckit decode runs/NAME --features features/ --frame-rate 25 --out decoded.jsonl",
         "ctckit decode runs/NAME --data test.h5",
+        "ctckit decode runs/NAME --data test.h5 --lm lm.arpa --best 10",
         "extract video.mp4 | ctckit decode runs/NAME --features -",
     ),
 )
@@ -104,6 +128,7 @@ def _loss(scores: Scores) -> str:
 )
 @_data
 @click.option("--frame-rate", type=float, help="Feature frames a second; the run's data.frame_rate by default.")
+@search_options
 @plugin_files
 @_device
 @click.option(
@@ -124,6 +149,7 @@ def decode(
     features: Path | None,
     data: Path | None,
     frame_rate: float | None,
+    wanted: Wanted,
     plugins: tuple[str, ...],
     device: str,
     kind: str,
@@ -133,20 +159,23 @@ def decode(
 
     Each token comes with its first frame and the frame after its last, both in input frames, with the same in
     seconds where the frame rate is known, with the mean log-probability of its frames, and with that as a
-    confidence. Clips that have a transcript come with it and with the edit counts. What cannot be decoded, or
-    carried by the format, is named, clip by clip, and the rest is written; the command then fails. The formats ctm,
-    stm and textgrid hold seconds, so they need a frame rate.
+    confidence. A beam search adds its N best with their scores. Clips that have a transcript come with it and with
+    the edit counts. What cannot be decoded, or carried by the format, is named, clip by clip, and the rest is
+    written; the command then fails. The formats ctm, stm and textgrid hold seconds, so they need a frame rate.
     """
     from ctckit.cli.transcripts import check_output, write_transcripts
     from ctckit.edits import edit_counts
     from ctckit.errors import ConfigError, DataError
     from ctckit.files import STANDARD, write_text
-    from ctckit.recogniser import Clip, load
+    from ctckit.recogniser import Clip, Recogniser, load
     from ctckit.transcripts import Transcript
 
     if features is not None and data is not None:
         raise ConfigError("--features and --data both name clips; give one")
-    recogniser = load(run, device, frame_rate=frame_rate, plugins=plugins)
+    loaded = load(run, device, frame_rate=frame_rate, plugins=plugins)
+    recogniser = Recogniser(
+        loaded.trained, loaded.device, frame_rate=frame_rate, search=search_of(loaded.trained, wanted)
+    )
     check_output(kind, recogniser.frame_rate, out)
     faults: list[DataError] = []
     references: dict[str, tuple[str, ...]] = {}
@@ -234,6 +263,17 @@ def _line(hypothesis: Hypothesis) -> dict[str, Any]:
     for token, (start, end) in zip(tokens, hypothesis.seconds or (), strict=hypothesis.seconds is not None):
         token |= {"start_seconds": round(start, 3), "end_seconds": round(end, 3)}
     line: dict[str, Any] = {"clip": hypothesis.clip_id, "tokens": tokens}
+    if hypothesis.alternatives:
+        line["alternatives"] = [
+            {
+                "tokens": list(one.tokens),
+                "total": round(one.total, 6),
+                "acoustic": round(one.acoustic, 6),
+                "language": round(one.language, 6),
+                "boosts": round(one.boosts, 6),
+            }
+            for one in hypothesis.alternatives
+        ]
     if hypothesis.log_probability is not None and hypothesis.confidence is not None:
         line |= {
             "log_probability": round(hypothesis.log_probability, 6),
@@ -243,7 +283,7 @@ def _line(hypothesis: Hypothesis) -> dict[str, Any]:
 
 
 def _evaluated(
-    run: Path, data: Path | None, plugins: tuple[str, ...], device: str
+    run: Path, data: Path | None, wanted: Wanted, plugins: tuple[str, ...], device: str
 ) -> tuple[Trained, Path, Evaluation, tuple[str, ...], Mapping[str, str]]:
     from ctckit.devices import choose_device
     from ctckit.engine.evaluate import evaluate as score
@@ -256,5 +296,6 @@ def _evaluated(
     if path is None:
         raise ConfigError("--data is not given, and the run names no test or dev corpus")
     judged, unknown = trained.judged(path, chosen)
-    evaluation = score(trained.model, judged, trained.tokens, shift=trained.shift, device=chosen)
+    search = search_of(trained, wanted)
+    evaluation = score(trained.model, judged, trained.tokens, shift=trained.shift, device=chosen, search=search)
     return trained, path, evaluation, unknown, judged.speakers

@@ -10,6 +10,7 @@ import torch
 from ctckit.data import Loader
 from ctckit.interfaces import Model
 from ctckit.scoring import Tally
+from ctckit.search import Search
 from ctckit.types import Hypothesis, Scores
 
 
@@ -46,8 +47,9 @@ def evaluate(
     *,
     shift: float,
     device: torch.device,
+    search: Search | None = None,
 ) -> Evaluation:
-    """Decode greedily and score, in evaluation mode; the model's mode is restored.
+    """Decode and score, in evaluation mode; the model's mode is restored.
 
     Args:
         model: on ``device``.
@@ -55,10 +57,11 @@ def evaluate(
         tokens: of the alphabet, blank first.
         shift: logit shift in force, nats.
         device: where the model is.
+        search: how to decode; None takes the best class of each frame.
     """
     training = model.training
     model.eval()
-    tally = Tally(tokens, judged.bands)
+    tally = Tally(tokens, judged.bands, search)
     for host_batch in judged.loader.epoch(0):
         batch = host_batch.to(device)
         emissions = model(batch.features_BTF, batch.lengths_B)

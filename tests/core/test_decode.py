@@ -5,6 +5,7 @@ from batches import batch_of
 
 from ctckit import ops
 from ctckit.decode import hypotheses
+from ctckit.search import Found
 
 
 def test_hypotheses_carry_input_times_and_all_reference_tokens() -> None:
@@ -13,7 +14,7 @@ def test_hypotheses_carry_input_times_and_all_reference_tokens() -> None:
     for frame, label in enumerate([1, 0, 2, 2]):
         logits[frame, 0, label] = 9.0
     paths = ops.greedy(logits, torch.tensor([4]))
-    (found,) = hypotheses(paths, batch, [4], ("<blank>", "a", "b"), {"clip-0": ("a", "unseen", "b")})
+    (found,) = hypotheses(Found(paths, [()]), batch, [4], ("<blank>", "a", "b"), {"clip-0": ("a", "unseen", "b")})
     assert found.tokens == ("a", "b")
     assert (found.starts, found.ends) == ((0, 4), (2, 8))
     assert found.reference == ("a", "unseen", "b")

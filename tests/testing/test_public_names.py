@@ -22,7 +22,7 @@ NAMES = set(
     StepResult StopPhase StopTraining TrainingError hookimpl
     Course Diagnosis Epoch Figure LossWithEntropy Sample State ctc_loss ctc_loss_with_entropy diagnose notices
     real_frames red_flags rules align feasible greedy measure unigram_plateau
-    Watcher watch
+    Watcher watch LanguageModel Alternative beam_search
     """.split()  # noqa: SIM905
 )
 
@@ -91,7 +91,11 @@ FIELDS = {
     "Emissions": "logits_TBC lengths_B auxiliary losses_B",
     "Progress": "epoch phase phase_epoch phase_epochs epochs batch batches update frames",
     "StepResult": "at loss blank_mass gradient_norm",
-    "Hypothesis": "clip_id reference tokens starts ends scores substitutions deletions insertions frame_rate",
+    "Hypothesis": (
+        "clip_id reference tokens starts ends scores substitutions deletions insertions frame_rate log_probability "
+        "calibration alternatives"
+    ),
+    "Alternative": "tokens total acoustic language boosts",
     "EpochResult": (
         "at train_loss train val auxiliary_losses plateau_loss gradient_norm learning_rate shift domain dropout "
         "max_frames cropped seconds samples terms clips module_gradients module_weights blank_bias "
