@@ -26,7 +26,7 @@ Segments = Literal["path", "starts", "durations"]
 all frames that are rather its own than any other token's (`whole`)."""
 
 BLANK_COST = 8.0
-"""Nats taken off each blank for ``durations``, so that labels last; chosen on dev corpora, see docs/alignment.md."""
+"""Nats taken off each blank for ``durations``, so that labels last; chosen on dev corpora (docs/alignment.md)."""
 
 WILDCARD_COST = 1e-3
 """Nats by which a wildcard is worse in a frame than the best class, so that a best label keeps its frame."""
