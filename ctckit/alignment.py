@@ -17,6 +17,7 @@ from ctckit.data.clips import StoredClip
 from ctckit.data.targets import Infeasible
 from ctckit.decode import input_spans
 from ctckit.errors import DataError
+from ctckit.long_alignment import cut, long_spans
 from ctckit.loss import naming_diverged
 from ctckit.recogniser import Clip, Recogniser
 from ctckit.types import BLANK
@@ -27,6 +28,9 @@ all frames that are rather its own than any other token's (`whole`)."""
 
 BLANK_COST = 8.0
 """Nats taken off each blank for ``durations``, so that labels last; chosen on dev corpora (docs/alignment.md)."""
+
+LONG = 1 << 24
+"""Frames times tokens from which on a clip is aligned in little memory, and parted where its path has blanks."""
 
 WILDCARD_COST = 1e-3
 """Nats by which a wildcard is worse in a frame than the best class, so that a best label keeps its frame."""
@@ -88,7 +92,8 @@ def align_transcripts(
 ) -> Iterator[Aligned]:
     """Place the transcripts of clips in time, a clip at a time.
 
-    A clip of T output frames and U tokens takes the logits, and about 20 T U bytes for its paths.
+    A clip of T output frames and U tokens takes the logits, and about 20 T U bytes for its paths, or, where that is
+    more than 20 `LONG`, some 35 sqrt(T) U bytes and a longer time (`ctckit.long_alignment`).
 
     Args:
         recogniser: the trained run.
@@ -175,15 +180,14 @@ def _aligned(
     logits_TBC, lengths_B = recogniser.logits(batch)
     frames, out_frames, shift = len(clip.features_TF), int(lengths_B[0]), recogniser.trained.shift
     with naming_diverged("main", logits_TBC, lengths_B, batch):
-        path = best_path(logits_TBC, lengths_B, classes, shift)
-    if path is None:
+        spans = _path_spans(logits_TBC, lengths_B, classes, shift)
+    if spans is None:
         repeats = sum(a == b for a, b in pairwise(classes))
         raise DataError(str(Infeasible(clip.clip_id, frames, out_frames, len(classes), repeats)))
-    starts, ends = path.starts_BS[0].tolist(), path.ends_BS[0].tolist()
-    scores = _scores(logits_TBC[:out_frames, 0], classes, starts, ends, shift)
+    scores = _scores(logits_TBC[:out_frames, 0], classes, spans, shift)
     if segments == "durations" and classes:
-        longer = whole(logits_TBC, lengths_B, classes, shift)
-        starts, ends = longer.starts_BS[0].tolist(), longer.ends_BS[0].tolist()
+        spans = _whole_spans(logits_TBC[:out_frames], classes, shift, spans)
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
     spans = _apart(input_spans(starts, ends, frames, out_frames))
     if segments == "starts":
         spans = start_to_start(spans, frames, correction)
@@ -219,12 +223,40 @@ def _apart(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return [*cut, *spans[-1:]]
 
 
+def _path_spans(
+    logits_TBC: Tensor, lengths_B: Tensor, classes: Sequence[int], shift: float
+) -> list[tuple[int, int]] | None:
+    """Output frames of each label on the best path of a clip, None where there is none."""
+    frames = int(lengths_B[0])
+    if frames * len(classes) > LONG:
+        wide_TBC, targets_BS, _, _, rest = _problem(logits_TBC[:frames], lengths_B, classes, shift)
+        return long_spans(wide_TBC[:, 0], targets_BS[0], rest)
+    path = best_path(logits_TBC, lengths_B, classes, shift)
+    return None if path is None else _spans(path)
+
+
+def _whole_spans(
+    logits_TBC: Tensor, classes: Sequence[int], shift: float, path: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Output frames of each label where no frame is left over; a long clip is parted along its path."""
+    spans = []
+    for frames, labels in cut(path, len(logits_TBC), LONG):
+        piece_TBC = logits_TBC[frames]
+        found = whole(piece_TBC, torch.tensor([len(piece_TBC)], device=piece_TBC.device), classes[labels], shift)
+        spans += [(start + frames.start, end + frames.start) for start, end in _spans(found)]
+    return spans
+
+
+def _spans(path: ops.Alignment) -> list[tuple[int, int]]:
+    return list(zip(path.starts_BS[0].tolist(), path.ends_BS[0].tolist(), strict=True))
+
+
 def _scores(
-    logits_TC: Tensor, classes: Sequence[int], starts: Sequence[int], ends: Sequence[int], shift: float
+    logits_TC: Tensor, classes: Sequence[int], spans: Sequence[tuple[int, int]], shift: float
 ) -> tuple[float, ...]:
     log_probs_TC = ops.penalized_log_softmax(logits_TC[:, None], shift)[:, 0]
     wild = log_probs_TC.shape[1]
     return tuple(
         float((log_probs_TC[start:end].amax(1) if label == wild else log_probs_TC[start:end, label]).mean())
-        for label, start, end in zip(classes, starts, ends, strict=True)
+        for label, (start, end) in zip(classes, spans, strict=True)
     )

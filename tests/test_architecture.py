@@ -123,7 +123,8 @@ ALLOWED = {
         "types",
     },
     "export": {"data", "errors", "recogniser", "trained", "types"},
-    "alignment": {"data", "decode", "errors", "loss", "ops", "recogniser", "types"},
+    "long_alignment": {"types"},
+    "alignment": {"data", "decode", "errors", "long_alignment", "loss", "ops", "recogniser", "types"},
     "lattice": {"alignment", "data", "decode", "edits", "errors", "ops", "recogniser", "types"},
     "calibration": {"edits", "record", "types"},
     "recogniser": {
