@@ -251,6 +251,8 @@ def _chosen(labels_C: Tensor, classes: int) -> list[int]:
 
 
 def _automaton(parts: Sequence[Tensor], initial: int, unknown: float) -> Automaton | None:
+    if len(parts) not in (0, 7):
+        raise ValueError("expected no tensor or the seven of an Automaton")
     return Automaton._make([*parts, initial, unknown]) if parts else None
 
 
