@@ -9,15 +9,18 @@ import importlib.metadata
 import importlib.util
 import inspect
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ctckit.errors import PluginError, suggest
+from ctckit.errors import CheckpointError, PluginError, suggest
+from ctckit.files import atomic
 from ctckit.hookspecs import DEFAULT, PLUGIN_API, PROJECT, VERBS
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ HOOK = "ctckit_register"
 
 API = "CTCKIT_API"
 """Name under which a plugin says which plugin API it is written for."""
+
+KEPT = "plugins"
+"""Folder of a run in which the plugin files that it was trained with are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,14 @@ class PluginSource:
         distribution: the distribution that declares it; empty for a file.
         version: of the distribution, or ``sha256:...`` of a file.
         target: entry-point value such as ``ctckit_cosine``, or the path.
+        code: of a file, as it was when the version was taken; what is imported, and what a run keeps.
     """
 
     name: str
     distribution: str
     version: str
     target: str
+    code: bytes = field(default=b"", repr=False)
 
     @property
     def reference(self) -> str:
@@ -105,14 +113,17 @@ def find_plugin(name: str) -> PluginSource:
     """Resolve what ``--plugin`` was given: an entry-point name, or the path of a Python file.
 
     Raises:
-        PluginError: unknown name (with a near miss), a name that two distributions claim, a missing file.
+        PluginError: unknown name (with a near miss), a name that two distributions claim, no readable file.
     """
     if name.endswith(".py"):
         path = Path(name)
         if not path.is_file():
             raise PluginError(f"plugin file {name} does not exist")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return PluginSource(name, "", f"sha256:{digest}", str(path.resolve()))
+        try:
+            code = path.read_bytes()
+        except OSError as error:
+            raise PluginError(f"plugin file {name} cannot be read: {error.strerror}") from error
+        return PluginSource(name, "", _version(code), str(path.resolve()), code)
     installed = installed_plugins()
     claims = [source for source in installed if source.name == name]
     if not claims:
@@ -121,6 +132,10 @@ def find_plugin(name: str) -> PluginSource:
     if len(claims) > 1:
         raise PluginError(f"plugin '{name}' is claimed by {_both(claims)}; uninstall one of them")
     return claims[0]
+
+
+def _version(code: bytes) -> str:
+    return f"sha256:{hashlib.sha256(code).hexdigest()}"
 
 
 def _both(claims: Sequence[PluginSource]) -> str:
@@ -153,9 +168,10 @@ def load_plugins(names: Sequence[str], *, with_recipe: bool = False) -> tuple[Re
         find_plugin(name)  # a misspelt one is an error before any is imported
     while waiting:
         source = find_plugin(waiting.pop(0))
-        if source.name in loaded:
+        key = source.name if source.distribution else source.version  # one file under two paths is one plugin
+        if key in loaded:
             continue
-        loaded[source.name] = source
+        loaded[key] = source
         refuse_other_api(source)
         module = _import(source)
         # One manager a plugin: pluggy calls all implementations at once and would not say whose failed.
@@ -181,7 +197,63 @@ def load_plugins(names: Sequence[str], *, with_recipe: bool = False) -> tuple[Re
     return registry, tuple(loaded.values())
 
 
-def plugins_of_run(recorded: Mapping[str, str], given: Sequence[str]) -> list[str]:
+def keep_files(sources: Sequence[PluginSource], run: Path) -> None:
+    """Keep the plugin files of a run in its folder, byte for byte as they were imported.
+
+    Args:
+        sources: of the run; those that are installed are passed over.
+        run: its folder.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    for source in sources:
+        if source.distribution or kept_copy(run, source.version) is not None:
+            continue
+        path = run / KEPT / Path(source.target).name
+        if path.exists():
+            path = path.with_stem(f"{path.stem}_{source.version.removeprefix('sha256:')[:12]}")
+        with atomic(path, CheckpointError) as temporary:
+            temporary.write_bytes(source.code)
+
+
+def unkept_imports(sources: Sequence[PluginSource]) -> list[str]:
+    """Say which modules plugin files import from their own folders, which a run neither keeps nor compares."""
+    said = []
+    for source in sources:
+        if source.distribution:
+            continue
+        folder = Path(source.target).parent
+        names = {
+            name.partition(".")[0]
+            for node in ast.walk(ast.parse(source.code))
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        beside = sorted(name for name in names if (folder / f"{name}.py").is_file() or (folder / name).is_dir())
+        if beside:
+            said.append(
+                f"{source.name} imports {', '.join(beside)} from its folder: the run keeps and compares the one "
+                "file alone; make a distribution of them (ctckit plugins new) to have a version of all"
+            )
+    return said
+
+
+def kept_copy(run: Path | None, version: str) -> Path | None:
+    """Return the file of a certain version that is kept in the folder of a run; nothing is imported."""
+    for path in sorted((run / KEPT).glob("*.py")) if run is not None else ():
+        with suppress(OSError):
+            if path.is_file() and _version(path.read_bytes()) == version:
+                return path
+    return None
+
+
+def plugins_of_run(recorded: Mapping[str, str], given: Sequence[str], run: Path | None = None) -> list[str]:
     """Return what to load for a trained run: installed plugins by name, files only where they are named again.
 
     A checkpoint may come from anybody, and what it says is no reason to run a file's code.
@@ -189,6 +261,7 @@ def plugins_of_run(recorded: Mapping[str, str], given: Sequence[str]) -> list[st
     Args:
         recorded: versions of the run's plugins, by what finds them.
         given: files, or names, that the user named.
+        run: its folder, in which messages find the copy that is kept; None where there is none.
 
     Raises:
         PluginError: a file of the run's is not among them or has changed, or one that is given is not the run's.
@@ -202,19 +275,24 @@ def plugins_of_run(recorded: Mapping[str, str], given: Sequence[str]) -> list[st
             names.append(name)
             continue
         if version not in by_version:
+            copy = kept_copy(run, version)
             same = [source for source in by_version.values() if Path(source.target).name == Path(name).name]
             if same:
+                kept = (
+                    "name the file as it was" if copy is None else f"the run keeps that as --plugin {_quoted(copy)}"
+                )
                 raise PluginError(
                     f"{same[0].name} is not the file that the run was trained with: {_short(same[0].version)} "
-                    f"here, {_short(version)} there; its code was not run; name the file as it was"
+                    f"here, {_short(version)} there; its code was not run; {kept}"
                 )
             raise PluginError(
-                f"the run was trained with the plugin file {name} ({_short(version)}); name it by --plugin FILE.py "
-                "(plugins=[...] in Python): its code runs only where you say so"
+                f"the run was trained with the plugin file {name} ({_short(version)}); name it by --plugin "
+                f"{'FILE.py' if copy is None else _quoted(copy)} (plugins=[...] in Python): its code runs only "
+                "where you say so"
             )
         names.append(by_version[version].target)
     for source in named:
-        if source.reference not in names:
+        if (source.reference if source.distribution else source.version) not in (*names, *files.values()):
             raise PluginError(f"the run was not trained with {source}; it was with {', '.join(recorded) or 'none'}")
     return names
 
@@ -229,8 +307,17 @@ def files_of_run(recorded: Mapping[str, str], given: Sequence[str]) -> list[str]
     Raises:
         PluginError: there is no such file.
     """
-    names = {Path(name).name for name in recorded if name.endswith(".py")}
-    return [one for one in given if find_plugin(one).version in recorded.values() or Path(one).name in names]
+    versions = {one: find_plugin(one).version for one in given}
+    names = {
+        Path(name).name
+        for name, version in recorded.items()
+        if name.endswith(".py") and version not in versions.values()
+    }
+    return [one for one in given if versions[one] in recorded.values() or Path(one).name in names]
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _short(version: str) -> str:
@@ -252,12 +339,12 @@ def _default_plugin(wanted: bool) -> list[str]:
 def declared_api(source: PluginSource) -> str | None:
     """Read ``CTCKIT_API`` from a plugin's source text, before its import can fail; None where it says nothing."""
     try:
+        code = source.code
         if source.distribution:
             spec = importlib.util.find_spec(source.target.partition(":")[0])
             origin = spec.origin if spec else None
-        else:
-            origin = source.target
-        tree = ast.parse(Path(origin).read_bytes()) if origin and origin.endswith(".py") else ast.Module([], [])
+            code = Path(origin).read_bytes() if origin and origin.endswith(".py") else b""
+        tree = ast.parse(code)
     except Exception:  # noqa: BLE001  # whatever is wrong with it, the import says so with its own words
         return None
     for node in tree.body:
@@ -298,12 +385,12 @@ def _import(source: PluginSource) -> ModuleType:
         name = f"ctckit_plugin_{source.version.removeprefix('sha256:')[:16]}"
         spec = importlib.util.spec_from_file_location(name, source.target)
         assert spec is not None
-        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         # dataclasses and pickle look the module up by name while its body runs
         sys.modules[name] = module
         try:
-            spec.loader.exec_module(module)
+            # what was hashed, not what the file holds by now, nor a compiled file of an earlier one
+            exec(compile(source.code, source.target, "exec"), vars(module))
         except BaseException:
             del sys.modules[name]
             raise

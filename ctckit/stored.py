@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ctckit.config import Config, from_json, to_json
 from ctckit.engine.checkpoint import load_checkpoint
+from ctckit.engine.folder import checkpoint_in, run_of
 from ctckit.errors import CheckpointError, ConfigError
 from ctckit.search import Tuned
 from ctckit.types import Calibration, LogOdds
@@ -50,6 +51,7 @@ class Stored:
         shift: logit shift that decoding applies, nats.
         calibration: of its confidences, where ``ctckit calibrate`` has measured it.
         tuned: for a beam search, where ``ctckit sweep --beam`` has found it.
+        run: folder in which its run keeps plugin files, if it lies in one.
     """
 
     config: Config
@@ -62,6 +64,7 @@ class Stored:
     shift: float
     calibration: Calibration | None = None
     tuned: Tuned | None = None
+    run: Path | None = None
 
 
 def read_stored(path: Path) -> Stored:
@@ -91,6 +94,7 @@ def _from_checkpoint(path: Path) -> Stored:
         float(state["judged_shift"]),
         calibration_of(state.get("calibration"), path),
         tuned_of(state.get("search"), path),
+        run_of(path),
     )
 
 
@@ -198,6 +202,7 @@ def read_safetensors(path: Path) -> Stored:
             float(about["shift"]),
             calibration_of(about.get("calibration"), path),
             tuned_of(about.get("search"), path),
+            run_of(path),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata are damaged: {type(error).__name__} {error}") from error
@@ -225,11 +230,13 @@ def checkpoint_path(path: Path, name: str) -> Path:
     """
     if path.is_file():
         return path
-    checkpoint = path / "checkpoints" / f"{name}.pt"
+    checkpoint = checkpoint_in(path, name)
     if not checkpoint.is_file():
         if (path / EXPORTED).is_file():
             return path / EXPORTED
-        why = ": no epoch left the unigram plateau with labels emitted; checkpoints/last.pt is the last"
-        last = (path / "checkpoints" / "last.pt").is_file()
-        raise CheckpointError(f"{path}: no checkpoint '{name}'{why if last else ', is it the folder of a run?'}")
+        last = checkpoint_in(path, "last")
+        why = f": no epoch left the unigram plateau with labels emitted; {last.relative_to(path)} is the last"
+        raise CheckpointError(
+            f"{path}: no checkpoint '{name}'{why if last.is_file() else ', is it the folder of a run?'}"
+        )
     return checkpoint

@@ -17,6 +17,7 @@ from ctckit.engine.evaluate import Judged
 from ctckit.engine.state import Weights
 from ctckit.interfaces import Model
 from ctckit.plugin_host import load_plugins, plugins_of_run
+from ctckit.registry import Registry
 from ctckit.search import Tuned
 from ctckit.stored import Stored, checkpoint_path, read_stored
 from ctckit.types import Calibration
@@ -81,8 +82,17 @@ def load_trained(path: Path, device: torch.device, plugins: Sequence[str] = ()) 
 
 def build_trained(stored: Stored, device: torch.device, plugins: Sequence[str] = ()) -> Trained:
     """Build the model of what was stored; for arguments and errors see ``load_trained``."""
+    registry, _ = load_plugins(plugins_of_run(stored.plugins, plugins, stored.run))
+    return trained_with(registry, stored, device)
+
+
+def trained_with(registry: Registry, stored: Stored, device: torch.device) -> Trained:
+    """Build the model of what was stored, with plugins that are loaded already.
+
+    Raises:
+        CheckpointError: the weights are not those of the model.
+    """
     config = stored.config
-    registry, _ = load_plugins(plugins_of_run(stored.plugins, plugins))
     pipeline = FeaturePipeline.from_state_dict(dict(stored.pipeline))
     model = build_model(config, registry, pipeline.output_size, len(stored.tokens))
     Weights(model).load_state_dict(stored.weights)

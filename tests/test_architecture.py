@@ -78,7 +78,7 @@ ALLOWED = {
         "search",
         "types",
     },
-    "plugin_host": {"errors", "hookspecs", "registry"},
+    "plugin_host": {"errors", "files", "hookspecs", "registry"},
     "report": {"doctor", "edits", "errors", "files", "record", "types"},
     "components": {
         "config",
@@ -118,6 +118,7 @@ ALLOWED = {
         "engine",
         "interfaces",
         "plugin_host",
+        "registry",
         "search",
         "stored",
         "types",

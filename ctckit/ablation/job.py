@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ctckit.config import Config, from_json, to_json
+from ctckit.engine.folder import checkpoint_in
 from ctckit.errors import ConfigError, DataError
 from ctckit.files import atomic
 from ctckit.record.history import HISTORY, read_history
@@ -118,7 +119,7 @@ def spent_seconds(folder: Path) -> float:
     if not (folder / HISTORY).is_file():
         return 0.0
     total = sum(epoch.seconds or 0.0 for epoch in read_history(folder).epochs)
-    last = folder / "checkpoints" / "last.pt"
+    last = checkpoint_in(folder, "last")
     if last.is_file():
         state = load_checkpoint(last)
         at = state["clock"]["now"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ctckit.ablation.job import FAILURE, LOG, SETTINGS, Job, spent_seconds, status_of
+from ctckit.engine.folder import checkpoint_in
 from ctckit.engine.interrupt import Interrupt
 from ctckit.errors import CtckitError, DataError
 from ctckit.files import atomic
@@ -140,7 +141,7 @@ def training_options(job: Job, machine: Machine) -> list[str]:
         options.append(f"--max-minutes={max(left, 1e-3):.6f}")
     if job.updates is not None:
         options.append(f"--max-updates={job.updates}")
-    if (job.folder / "checkpoints" / "last.pt").is_file():
+    if checkpoint_in(job.folder, "last").is_file():
         files = [f"--plugin={name}" for name in job.plugins if name.endswith(".py")]
         return [*options, *files, f"--resume={job.folder}"]
     options += [*(f"--plugin={name}" for name in job.plugins), f"--recipe={job.config.recipe}"]
@@ -151,7 +152,7 @@ def _start(job: Job, machine: Machine, lock: int) -> _Child:
     options = training_options(job, machine)
     job.prepare()
     (job.folder / FAILURE).unlink(missing_ok=True)
-    if not (job.folder / "checkpoints" / "last.pt").is_file():
+    if not checkpoint_in(job.folder, "last").is_file():
         # it ended before its first checkpoint, so that there is nothing to go on from
         (job.folder / HISTORY).unlink(missing_ok=True)
     threads = str(machine.threads)

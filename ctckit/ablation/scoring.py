@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ctckit.config import DataConfig, from_json
+from ctckit.engine.folder import checkpoint_in
 from ctckit.errors import ConfigError, DataError
 from ctckit.files import atomic
 
@@ -92,9 +93,7 @@ def scores_of(folder: Path, config: Mapping[str, Any], plugins: Sequence[str], d
         ConfigError: the run names no corpus to score.
         CheckpointError, DataError: run or corpus cannot be used.
     """
-    checkpoint = next(
-        (path for name in ("best", "last") if (path := folder / "checkpoints" / f"{name}.pt").is_file()), None
-    )
+    checkpoint = next((path for name in ("best", "last") if (path := checkpoint_in(folder, name)).is_file()), None)
     if checkpoint is None:
         raise DataError(f"{folder}: has no checkpoint left to score")
     written = checkpoint.stat().st_mtime_ns

@@ -107,6 +107,7 @@ def train(
     from ctckit.components import build_components
     from ctckit.devices import choose_device
     from ctckit.engine.loop import fit
+    from ctckit.plugin_host import keep_files, unkept_imports
     from ctckit.record.history import HISTORY, finite
     from ctckit.toml import as_toml
 
@@ -132,7 +133,8 @@ def train(
         job = Job(registry, sources, config, out or next_folder(config.recipe))
         if (job.folder / HISTORY).exists() and not dry_run:
             raise ConfigError(
-                f"{job.folder}: holds a run already; go on with --resume {job.folder}, or give another --out"
+                f"{job.folder}: holds a run already; go on with --resume {shlex.quote(str(job.folder))}, or give "
+                "another --out"
             )
         build_embedded(config)
     for hint in unused(job.registry, job.sources, job.config):
@@ -160,6 +162,9 @@ def train(
         report_dry_run(assembled, console, as_json)
         return
     open_folder(job.folder)
+    keep_files(job.sources, job.folder)
+    for line in unkept_imports(job.sources):
+        console.print(line)
     if job.state is None:
         run.history.append("run", **provenance(assembled, job.sources))
         for finding in findings:
@@ -170,7 +175,7 @@ def train(
     with display:
         seconds = math.inf if max_minutes is None else max_minutes * 60.0
         ending = fit(run, display, max_seconds=seconds, max_updates=max_updates)
-    summary = close(run, ending, chosen, console)
+    summary = close(run, ending, job, chosen, console)
     if as_json:
         click.echo(json.dumps(finite(summary)))
 
@@ -196,6 +201,7 @@ def resumed(run: Path, plugins: Sequence[str], with_settings: bool) -> Job:
     """
     from ctckit.config import from_json
     from ctckit.engine.checkpoint import load_checkpoint
+    from ctckit.engine.folder import run_of
     from ctckit.plugin_host import load_plugins, plugins_of_run
     from ctckit.stored import checkpoint_path, plugins_recorded
 
@@ -205,8 +211,9 @@ def resumed(run: Path, plugins: Sequence[str], with_settings: bool) -> Job:
             "--max-minutes, --max-updates, --verbose, --json"
         )
     state = load_checkpoint(checkpoint_path(run, "last"))
-    registry, sources = load_plugins(plugins_of_run(plugins_recorded(state["identity"]), plugins))
-    return Job(registry, sources, from_json(state["config"]), run if run.is_dir() else run.parent.parent, state)
+    folder = run if run.is_dir() else run_of(run)
+    registry, sources = load_plugins(plugins_of_run(plugins_recorded(state["identity"]), plugins, folder))
+    return Job(registry, sources, from_json(state["config"]), folder, state)
 
 
 def describe(run: Run) -> str:
@@ -377,11 +384,13 @@ def set_threads(run: Run, threads: int | None, console: Console | None) -> None:
             console.print(f"threads: {choice.threads} (a batch takes with {tried})")
 
 
-def close(run: Run, ending: Ending, device: torch.device, console: Console) -> dict[str, Any]:
+def close(run: Run, ending: Ending, job: Job, device: torch.device, console: Console) -> dict[str, Any]:
     """Say how it ended and how to go on, and score the test corpus unless it was interrupted."""
     from ctckit.engine.evaluate import evaluate
+    from ctckit.plugin_host import kept_copy
     from ctckit.record.figures import score_row
-    from ctckit.trained import load_trained
+    from ctckit.stored import checkpoint_path, read_stored
+    from ctckit.trained import trained_with
 
     target, best = run.config.target_wer, ending.best
     judged_epochs = run.clock.now.epoch - run.clock.mid_epoch
@@ -403,11 +412,12 @@ def close(run: Run, ending: Ending, device: torch.device, console: Console) -> d
         "target_wer": target,
     }
     if ending.resumable:
-        files = [name for name in run.identity["plugins"] if name.endswith(".py")]
-        named = "".join(f" --plugin {shlex.quote(name)}" for name in files)
-        console.print(f"go on with: ctckit train --resume {run.folder}{named}")
+        copies = [kept_copy(run.folder, source.version) for source in job.sources if not source.distribution]
+        files = [option for copy in copies for option in ("--plugin", str(copy))]
+        console.print(f"go on with: {shlex.join(['ctckit', 'train', '--resume', str(run.folder), *files])}")
     if best is not None and run.config.data.test is not None and ending.reason != "interrupted":
-        trained = load_trained(run.folder, device, run.identity["plugins"])
+        stored = read_stored(checkpoint_path(run.folder, "best"))
+        trained = trained_with(job.registry, stored, device)
         judged, unknown = trained.judged(run.config.data.test, device)
         scores = evaluate(trained.model, judged, trained.tokens, shift=trained.shift, device=device).scores
         row = {

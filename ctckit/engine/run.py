@@ -18,6 +18,7 @@ from ctckit.data import Loader
 from ctckit.engine.checkpoint import save_checkpoint
 from ctckit.engine.clock import Clock
 from ctckit.engine.evaluate import Judged
+from ctckit.engine.folder import checkpoint_in
 from ctckit.engine.state import DeviceGenerator, HostGenerator, RunState, Saved, States, Weights
 from ctckit.errors import CheckpointError, PluginError
 from ctckit.interfaces import Model, Monitor, Penalty, Regularizer, Schedule, Stateful, dropout_layers
@@ -285,7 +286,7 @@ class Run:
 
     def save(self, name: str) -> Path:
         """Write ``checkpoints/<name>.pt``."""
-        path = self.folder / "checkpoints" / f"{name}.pt"
+        path = checkpoint_in(self.folder, name)
         save_checkpoint(
             path,
             {

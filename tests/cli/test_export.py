@@ -139,13 +139,15 @@ def test_a_plugin_file_is_asked_for_and_runs_only_unchanged(
     cli: Any, packed: tuple[Path, Path], tiny: Any, tmp_path: Path
 ) -> None:
     run, file = packed
+    kept = run / "plugins" / "packed.py"
+    assert kept.read_bytes() == file.read_bytes()
     ran = file.with_name("ran")
     ran.unlink(missing_ok=True)
     for verb in (["evaluate"], ["decode"], ["sweep"], ["export", "--out", tmp_path / "m.safetensors"]):
         done = cli(verb[0], run, *verb[1:])
         assert done.returncode == 4, (verb, done.stderr)
         assert "packed.py" in done.stderr
-        assert "--plugin FILE.py" in done.stderr
+        assert f"--plugin {kept} " in done.stderr
     with pytest.raises(ctckit.PluginError, match="its code runs only where you say so"):
         ctckit.load(run)
     assert not ran.exists()
@@ -154,6 +156,8 @@ def test_a_plugin_file_is_asked_for_and_runs_only_unchanged(
     done = cli("evaluate", run, "--plugin", changed)
     assert done.returncode == 4
     assert "is not the file that the run was trained with" in done.stderr
+    assert f"the run keeps that as --plugin {kept}" in done.stderr
+    assert json.loads(cli("evaluate", run, "--plugin", kept, "--plugin", file, "--json").stdout)["wer"] < 60
     assert not (tmp_path / "ran").exists()
     other = tmp_path / "other.py"
     other.write_text(PACKED + "\n# another\n")

@@ -13,7 +13,16 @@ from click.testing import CliRunner
 
 from ctckit import PluginError, plugin_host
 from ctckit.cli import main
-from ctckit.plugin_host import find_plugin, installed_plugins, load_plugins
+from ctckit.plugin_host import (
+    files_of_run,
+    find_plugin,
+    installed_plugins,
+    keep_files,
+    kept_copy,
+    load_plugins,
+    plugins_of_run,
+    unkept_imports,
+)
 
 
 def write_plugin(folder: Path, body: str) -> str:
@@ -142,3 +151,65 @@ def test_no_default_recipe_and_several_are_said_where_one_is_needed(monkeypatch:
     with pytest.raises(PluginError, match="the default recipe is claimed by dist-hierarchical_adaptive"):
         load_plugins([], with_recipe=True)
     assert load_plugins(["hierarchical_fixed"], with_recipe=True)[0].recipes
+
+
+def test_one_file_under_two_paths_is_one_plugin(tmp_path: Path) -> None:
+    path = write_plugin(tmp_path, GOOD)
+    copy = tmp_path / "copy.py"
+    copy.write_bytes(Path(path).read_bytes())
+    registry, (source,) = load_plugins([path, str(copy)])
+    assert "flat" in registry.penalties
+    recorded = {source.reference: source.version}
+    assert len(load_plugins(plugins_of_run(recorded, [path, str(copy)]))[1]) == 1
+
+
+def test_what_is_imported_is_what_was_hashed(tmp_path: Path) -> None:
+    path = Path(write_plugin(tmp_path, GOOD))
+    source = find_plugin(str(path))
+    path.write_text("raise SystemExit")
+    assert plugin_host._import(source).Flat().shift(None) == -0.25
+
+
+def test_a_run_keeps_its_plugin_files_under_their_names(tmp_path: Path) -> None:
+    files = []
+    for number, name in enumerate(("a", "b", "b")):
+        folder = tmp_path / f"{name}{number}"
+        folder.mkdir()
+        files.append(write_plugin(folder, GOOD.replace("Flat", f"Flat{name}").replace('"flat"', f'"flat{name}"')))
+    run = tmp_path / "run"
+    sources = load_plugins([*files, "hierarchical_fixed"])[1]
+    for _ in range(2):  # a resumption keeps them again
+        keep_files(sources, run)
+        assert len(list((run / "plugins").iterdir())) == 2
+    copies = [kept_copy(run, source.version) for source in sources if not source.distribution]
+    assert copies[0] == run / "plugins" / "experiment.py"
+    assert [copy.read_bytes() for copy in copies if copy] == [Path(one).read_bytes() for one in files[:2]]
+    assert kept_copy(run, "sha256:0") is None
+    (run / "plugins" / "fifo.py").mkdir()
+    (run / "plugins" / "loop.py").symlink_to("loop.py")
+    copies[0].write_text("changed")  # type: ignore[union-attr]
+    assert kept_copy(run, sources[0].version) is None
+
+
+def test_of_two_files_of_one_name_the_runs_own_is_taken(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        files.append(write_plugin(tmp_path / name, GOOD + f"# {name}"))
+    recorded = {
+        f"/elsewhere/{name}/experiment.py": find_plugin(file).version
+        for name, file in zip("ab", files, strict=True)
+    }
+    for name, version in recorded.items():
+        own = files_of_run({name: version}, files)
+        assert plugins_of_run({name: version}, own) == own
+    assert files_of_run({"/elsewhere/experiment.py": "sha256:0"}, files) == files
+
+
+def test_imports_from_the_folder_of_a_file_are_said(tmp_path: Path) -> None:
+    path = write_plugin(tmp_path, "import json, beside.deep\nfrom parts import one\n")
+    assert not unkept_imports([find_plugin(path)])
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "parts.py").touch()
+    (line,) = unkept_imports([find_plugin(path)])
+    assert "imports beside, parts from its folder" in line
