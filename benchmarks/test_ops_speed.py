@@ -351,3 +351,44 @@ def test_align(case, table, benchmark):
     ratio = times[theirs] / times["ours"]
     table.add(f"alignment, {name}: vs {theirs}", ratio, goal=8, floor=4, note=note(times))
     finish(benchmark, ours, times, logits.nbytes)
+
+
+def spikes(frames, batch, classes):
+    """Logits as trained networks give them: blanks, and now and then a label for two frames."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(frames, batch, classes, generator=generator)
+    logits[..., 0] += 9
+    for clip in range(batch):
+        for spike in range(frames // 35):
+            logits[17 + 35 * spike :, clip, 1 + (97 * spike + clip) % (classes - 1)][:2] += 11
+    return logits, torch.full((batch,), frames)
+
+
+@pytest.mark.parametrize("classes", [32, 966])
+def test_beam_search(classes, table, benchmark):
+    """The same beam by fast-ctc-decode, on ready posteriors, in one thread and under its own threshold."""
+    theirs = pytest.importorskip("fast_ctc_decode", reason="fast-ctc-decode is not installed")
+    logits, lengths = spikes(350, 8, classes)
+    posteriors = [clip.contiguous().numpy() for clip in logits.softmax(-1).transpose(0, 1)]
+    alphabet = "".join(chr(0x4E00 + label) for label in range(classes))
+
+    def ours():
+        return ops.beam_search(logits, lengths, width=16)
+
+    def rival():
+        return [
+            theirs.beam_search(clip, alphabet, beam_size=16, beam_cut_threshold=0.001)[0] for clip in posteriors
+        ]
+
+    found = ours()
+    paths = [row[0, : counts[0]].tolist() for row, counts in zip(found.tokens_BNS, found.counts_BN, strict=True)]
+    assert ["".join(alphabet[label] for label in path) for path in paths] == rival()
+    times = interleaved({"ours": ours, "fast-ctc-decode": rival}, rounds=3)
+    table.add(
+        f"beam search, T350 B8 C{classes} beam 16: vs fast-ctc-decode",
+        times["fast-ctc-decode"] / times["ours"],
+        goal=5,
+        floor=3,
+        note=note(times),
+    )
+    finish(benchmark, ours, times, logits.nbytes)
