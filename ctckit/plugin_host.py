@@ -58,6 +58,15 @@ class PluginSource:
         """What finds the plugin again from any folder: its name, or the absolute path of its file."""
         return self.name if self.distribution else self.target
 
+    def row(self) -> dict[str, str]:
+        """Flatten, without the code."""
+        return {
+            "name": self.name,
+            "distribution": self.distribution,
+            "version": self.version,
+            "target": self.target,
+        }
+
     def __str__(self) -> str:
         origin = f"{self.distribution} {self.version}" if self.distribution else self.version
         return f"plugin '{self.name}' ({origin}, {self.target})"

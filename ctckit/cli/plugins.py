@@ -38,7 +38,7 @@ def list_(as_json: bool) -> None:
 
     sources = installed_plugins()
     if as_json:
-        click.echo(json.dumps([asdict(source) for source in sources]))
+        click.echo(json.dumps([source.row() for source in sources]))
         return
     if not sources:
         click.echo("no plugin is installed; `pip install .` brings ctckit's own")
@@ -57,7 +57,7 @@ def show(name: str, as_json: bool) -> None:
     registry, (source, *_) = load_plugins([name])  # a recipe may bring in others
     offers = offers_of(registry, source)
     if as_json:
-        click.echo(json.dumps({**asdict(source), "api": declared_api(source), "offers": offers}))
+        click.echo(json.dumps({**source.row(), "api": declared_api(source), "offers": offers}))
         return
     click.echo(str(source))
     for offer in offers:
@@ -122,7 +122,7 @@ def check(
     failed = any(report.failed for report in reports)
     if as_json:
         listed = [{"kind": r.kind, "name": r.name, "checks": [asdict(o) for o in r.outcomes]} for r in reports]
-        click.echo(json.dumps({**asdict(source), "passed": not failed, "components": listed}))
+        click.echo(json.dumps({**source.row(), "passed": not failed, "components": listed}))
     else:
         click.echo(str(source))
         for report in reports:
